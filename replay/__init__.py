@@ -1,0 +1,1 @@
+"""Recordings and datasets, on disk and as live streams."""

@@ -1,0 +1,1 @@
+"""Ground floor: what runs live, and the contracts that the offline packages share."""

@@ -1,0 +1,96 @@
+"""The contracts that every part shares: signal, manifest, request, verdict, messages.
+
+All are frozen pydantic models that refuse unknown keys. Units are SI; a field whose unit one could doubt
+carries it in its name. ``tests/rtdecode/contracts/golden`` holds one file of each, so that a change of the
+manifest or of the wire is always deliberate.
+"""
+
+from rtdecode.contracts.base import (
+    SCHEMA_VERSION,
+    Contract,
+)
+from rtdecode.contracts.manifest import (
+    DecoderManifest,
+    EmbeddingSpace,
+    Head,
+    HeadRole,
+    Provenance,
+    Scaling,
+    Validation,
+)
+from rtdecode.contracts.messages import (
+    Accounts,
+    AnyMessage,
+    ControlReply,
+    ControlRequest,
+    EmbeddingMessage,
+    Fate,
+    HeadOutput,
+    Hit,
+    MarkerMessage,
+    Message,
+    Quality,
+    Ranking,
+    Request,
+    RetrievalMessage,
+    Stamps,
+    StatusMessage,
+    Verdict,
+    VerdictMessage,
+)
+from rtdecode.contracts.signal import (
+    Channel,
+    ChannelType,
+    FrontEndStep,
+    IirSos,
+    Resampling,
+    RunningDetrend,
+    RunningRobustScale,
+    RunningZscore,
+    Section,
+    SignalContract,
+    Unit,
+    Window,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Accounts",
+    "AnyMessage",
+    "Channel",
+    "ChannelType",
+    "Contract",
+    "ControlReply",
+    "ControlRequest",
+    "DecoderManifest",
+    "EmbeddingMessage",
+    "EmbeddingSpace",
+    "Fate",
+    "FrontEndStep",
+    "Head",
+    "HeadOutput",
+    "HeadRole",
+    "Hit",
+    "IirSos",
+    "MarkerMessage",
+    "Message",
+    "Provenance",
+    "Quality",
+    "Ranking",
+    "Request",
+    "Resampling",
+    "RetrievalMessage",
+    "RunningDetrend",
+    "RunningRobustScale",
+    "RunningZscore",
+    "Scaling",
+    "Section",
+    "SignalContract",
+    "Stamps",
+    "StatusMessage",
+    "Unit",
+    "Validation",
+    "Verdict",
+    "VerdictMessage",
+    "Window",
+]

@@ -1,0 +1,264 @@
+"""Markers, requests, verdicts, and the messages that tell of them on the bus."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rtdecode.contracts.base import Contract
+from rtdecode.contracts.manifest import DecoderManifest, HeadRole
+
+
+class Fate(StrEnum):
+    """What became of a marker: accepted (it makes requests), the same one again, or ignored by rule."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    IGNORED = "ignored"
+
+
+class Verdict(StrEnum):
+    """How a request ended; each request gets exactly one."""
+
+    EMITTED = "emitted"
+    ARTEFACT = "artefact"
+    LATE = "late"
+    GAP = "gap"
+    WARMING_UP = "warming_up"
+    FAILED = "failed"
+    OVERFLOW = "overflow"
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+
+
+class Request(Contract):
+    """The unit of account: one window asked for, by a marker or by the stride of continuous mode.
+
+    Parameters
+    ----------
+    stream
+        Identifier of the signal stream in the configuration.
+    segment
+        Segment of that stream that was running when the request was opened, counted from 0.
+    origin, index
+        What asked for it: the n-th accepted marker of the session, or the n-th stride of the segment.
+    decoder
+        Name of the decoder.
+    """
+
+    stream: str
+    segment: int = Field(ge=0)
+    origin: Literal["marker", "stride"]
+    index: int = Field(ge=0)
+    decoder: str
+
+
+class Stamps(Contract):
+    """When each stage was passed, in seconds of the service host's LSL clock unless said otherwise.
+
+    Parameters
+    ----------
+    marker_source
+        The marker's stamp as its sender wrote it, in the sender's clock; None for strides.
+    marker_corrected
+        The same in our clock, with the configured delays applied.
+    marker_arrival
+        When it reached us.
+    data_source, data_corrected
+        Stamp of the window's last sample: as sent, and in our clock with the configured delay applied.
+    data_arrival
+        When the chunk with that sample reached us.
+    inference_start, inference_end
+        Around the decoder's run.
+    """
+
+    marker_source: float | None
+    marker_corrected: float | None
+    marker_arrival: float | None
+    data_source: float
+    data_corrected: float
+    data_arrival: float
+    inference_start: float
+    inference_end: float
+
+
+class Quality(Contract):
+    """What one should know before trusting a trial: channels that were rebuilt from their neighbours."""
+
+    missing_channels: tuple[str, ...] = ()
+
+
+class Message(Contract):
+    """Header of every message; the publisher fills the envelope.
+
+    Parameters
+    ----------
+    host, boot_id
+        The publishing machine, and the start of the publishing process: stamps of another host are never
+        subtracted from ours, and a new boot restarts the sequence.
+    publisher
+        Name of the publishing process's role, e.g. ``"service"``.
+    sequence
+        Counts this publisher's messages of this topic, from 0: a jump is a loss.
+    sent_at
+        Seconds of the publisher's LSL clock.
+    simulated
+        True if anything behind this message was simulated.
+    """
+
+    schema_version: Literal[1] = 1
+    host: str = ""
+    boot_id: str = ""
+    publisher: str = ""
+    sequence: int = Field(default=0, ge=0)
+    sent_at: float = 0.0
+    simulated: bool
+
+
+class HeadOutput(Contract):
+    """Which head a payload frame belongs to: float32, little-endian, ``dim`` numbers in raw units."""
+
+    name: str
+    role: HeadRole
+    dim: int = Field(gt=0)
+
+
+class EmbeddingMessage(Message):
+    """One decoded request; one payload frame a head, in the order of ``heads``.
+
+    Parameters
+    ----------
+    label
+        The marker as it came, as text; empty for strides.
+    stimulus_id
+        The stimulus it was mapped to, if any.
+    decoder_sha256
+        Hash of the ONNX file.
+    onset_sample
+        Sample of the segment (from 0) nearest to the onset.
+    residual_us
+        Onset minus that sample's time, microseconds.
+    latency_comparable
+        False when time was compressed (replay faster than real time) or virtual.
+    """
+
+    kind: Literal["embedding"] = "embedding"
+    request: Request
+    label: str
+    stimulus_id: str | None
+    decoder_sha256: str
+    onset_sample: int
+    residual_us: float
+    stamps: Stamps
+    quality: Quality
+    heads: tuple[HeadOutput, ...]
+    latency_comparable: bool = True
+
+
+class VerdictMessage(Message):
+    """How one request ended; every request, emitted ones too, has one. No payload."""
+
+    kind: Literal["verdict"] = "verdict"
+    request: Request
+    label: str
+    stimulus_id: str | None
+    verdict: Verdict
+    reason: str = ""
+
+
+class MarkerMessage(Message):
+    """What became of one marker. No payload.
+
+    ``index`` counts the accepted markers of the session and is None for the others.
+    """
+
+    kind: Literal["marker"] = "marker"
+    source: str
+    label: str
+    stimulus_id: str | None
+    fate: Fate
+    index: int | None
+    stamp: float
+    reason: str = ""
+
+
+class Hit(Contract):
+    """One retrieved image and its cosine similarity in the decoder's standardised space."""
+
+    stimulus_id: str
+    score: float
+
+
+class Ranking(Contract):
+    """Best gallery images for one embedding.
+
+    ``truth_rank`` counts from 1 and is None where the truth is unknown or not in the gallery; ``averaged``
+    is the number of repetitions of the stimulus that were averaged.
+    """
+
+    hits: tuple[Hit, ...]
+    truth_rank: int | None
+    averaged: int = Field(ge=1)
+
+
+class RetrievalMessage(Message):
+    """Answer of a retrieval worker to one embedding. No payload.
+
+    ``single`` ranks the trial alone; ``running`` the mean over the repetitions of its stimulus so far, None
+    where the stimulus is unknown.
+    """
+
+    kind: Literal["retrieval"] = "retrieval"
+    request: Request
+    label: str
+    stimulus_id: str | None
+    head: str
+    gallery: str
+    n_gallery: int = Field(gt=0)
+    single: Ranking
+    running: Ranking | None
+    received_at: float
+
+
+class Accounts(Contract):
+    """Both ledgers: markers by fate, requests by verdict, and requests still open."""
+
+    markers: dict[Fate, int]
+    requests: dict[Verdict, int]
+    n_open: int = Field(ge=0)
+
+
+class StatusMessage(Message):
+    """Heartbeat of the service. No payload."""
+
+    kind: Literal["status"] = "status"
+    state: Literal["connecting", "live", "stopping", "stopped"]
+    accounts: Accounts
+    streams: dict[str, str]
+    provider: str
+
+
+AnyMessage = Annotated[
+    EmbeddingMessage | VerdictMessage | MarkerMessage | RetrievalMessage | StatusMessage,
+    Field(discriminator="kind"),
+]
+"""Any message of the bus, told apart by ``kind``."""
+
+
+class ControlRequest(Contract):
+    """Asked of the service on its control socket."""
+
+    schema_version: Literal[1] = 1
+    op: Literal["status", "decoders", "stop"]
+
+
+class ControlReply(Contract):
+    """Answer on the control socket; ``decoders`` maps file hash to manifest."""
+
+    schema_version: Literal[1] = 1
+    ok: bool
+    error: str = ""
+    status: StatusMessage | None = None
+    decoders: dict[str, DecoderManifest] | None = None

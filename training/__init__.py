@@ -1,0 +1,1 @@
+"""Fits decoders offline and exports each to one ONNX file."""
