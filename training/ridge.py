@@ -1,0 +1,312 @@
+"""Exact ridge regression for many penalties at once.
+
+Everything here solves, with X and Y centred and in float64,
+
+    W = argmin ||Y - X W||^2 + lambda ||W||^2
+
+through one eigendecomposition of the smaller Gram matrix, X'X = V diag(s) V' (primal, n_samples >=
+n_features) or XX' = U diag(s) U' (dual):
+
+    W = V diag(1 / (s + lambda)) V'X'Y      or      W = X'U diag(1 / (s + lambda)) U'Y,
+
+so that one more penalty costs one more rescaling (Hastie, Tibshirani and Friedman, *The Elements of
+Statistical Learning*, sections 3.4.1 and 18.3.5). Cross-validation computes the Gram matrix once: that of a
+fold's training samples is a part of it (dual), or what remains after the samples left out (primal).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from scipy import linalg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Fold = tuple[np.ndarray, np.ndarray]
+"""Row numbers of the training and of the validation samples."""
+
+_BLOCK_BYTES = 32 * 2**20
+"""Data are read, and turned into float64, in blocks of about this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Eigendecomposition of a Gram matrix, and the targets in its basis.
+
+    Parameters
+    ----------
+    values : array of shape (k,)
+        Eigenvalues s, not negative; k = min(n_samples, n_features).
+    vectors : array of shape (k, k)
+        V (primal) or U (dual), one eigenvector a column.
+    targets : array of shape (k, n_targets)
+        V'X'Y (primal) or U'Y (dual).
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+    targets: np.ndarray
+
+
+def decompose(gram: np.ndarray, moments: np.ndarray) -> Spectrum:
+    """Eigendecomposition that serves all penalties.
+
+    Parameters
+    ----------
+    gram : array of shape (k, k)
+        X'X (primal) or XX' (dual) of centred data; its content is destroyed.
+    moments : array of shape (k, n_targets)
+        X'Y (primal) or Y (dual) of centred data.
+    """
+    values, vectors = linalg.eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
+    return Spectrum(np.maximum(values, 0.0), vectors, vectors.T @ moments)
+
+
+def solve(spectrum: Spectrum, penalties: float | np.ndarray) -> np.ndarray:
+    """Solution at one penalty, or at one a target: vectors @ diag(1 / (s + lambda)) @ targets.
+
+    Parameters
+    ----------
+    spectrum
+        From :func:`decompose`.
+    penalties : float or array of shape (n_targets,)
+
+    Returns
+    -------
+    array of shape (k, n_targets)
+        Weights W (primal), or dual weights C, with W = X'C.
+    """
+    return spectrum.vectors @ (spectrum.targets / (spectrum.values[:, None] + penalties))
+
+
+def squared_errors(
+    spectrum: Spectrum, projection: np.ndarray, targets: np.ndarray, penalties: np.ndarray
+) -> np.ndarray:
+    """Squared prediction error of each target at each penalty, summed over samples.
+
+    Parameters
+    ----------
+    spectrum
+        From :func:`decompose`, of the training samples.
+    projection : array of shape (n_samples, k)
+        The validation samples in the eigenbasis, X_val V (primal) or X_val X'U (dual), with X_val centred by
+        the mean of the training samples.
+    targets : array of shape (n_samples, n_targets)
+        Their targets, centred by the mean of the training targets.
+    penalties : array of shape (n_penalties,)
+
+    Returns
+    -------
+    array of shape (n_penalties, n_targets)
+    """
+    errors = np.empty((len(penalties), targets.shape[1]))
+    for index, penalty in enumerate(penalties):
+        error = (projection / (spectrum.values + penalty)) @ spectrum.targets
+        error -= targets
+        errors[index] = np.einsum("ij,ij->j", error, error)
+    return errors
+
+
+def feature_gram(x: np.ndarray) -> np.ndarray:
+    """X'X of centred data, (n_features, n_features), for ``x`` of shape (n_samples, n_features)."""
+    gram = np.zeros((x.shape[1], x.shape[1]))
+    for _, block in _row_blocks(x, x.mean(axis=0, dtype=np.float64)):
+        gram += block.T @ block
+    return gram
+
+
+def sample_gram(x: np.ndarray) -> np.ndarray:
+    """XX' of centred data, (n_samples, n_samples), for ``x`` of shape (n_samples, n_features)."""
+    gram = np.zeros((x.shape[0], x.shape[0]))
+    for _, block in _column_blocks(x, x.mean(axis=0, dtype=np.float64)):
+        gram += block @ block.T
+    return gram
+
+
+def feature_moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """X'Y with X centred.
+
+    For dual weights C in place of Y these are the weights, W = X'C.
+
+    Parameters
+    ----------
+    x : array of shape (n_samples, n_features)
+    y : array of shape (n_samples, n_targets)
+
+    Returns
+    -------
+    array of shape (n_features, n_targets)
+    """
+    moments = np.empty((x.shape[1], y.shape[1]))
+    for columns, block in _column_blocks(x, x.mean(axis=0, dtype=np.float64)):
+        moments[columns] = block.T @ y
+    return moments
+
+
+def cross_validate_primal(
+    x: np.ndarray, y: np.ndarray, gram: np.ndarray, penalties: np.ndarray, folds: Sequence[Fold]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared validation errors of all penalties, summed over folds; cheaper where n_samples >= n_features.
+
+    The Gram matrix of a fold's training samples is that of all samples less that of the samples left out.
+
+    Parameters
+    ----------
+    x : array of shape (n_samples, n_features)
+    y : array of shape (n_samples, n_targets)
+    gram : array of shape (n_features, n_features)
+        From :func:`feature_gram`.
+    penalties : array of shape (n_penalties,)
+    folds : sequence of (training rows, validation rows)
+        Rows in neither are left out of that fold.
+
+    Returns
+    -------
+    errors : array of shape (n_penalties, n_targets)
+    reference : array of shape (n_targets,)
+        The same for the mean of the training targets: 1 - errors / reference is R^2.
+    """
+    # Centred by the mean of all samples first, so that what is subtracted afterwards costs no digits.
+    mean, y = x.mean(axis=0, dtype=np.float64), y - y.mean(axis=0)
+    moments = feature_moments(x, y)
+    errors, reference = np.zeros((len(penalties), y.shape[1])), np.zeros(y.shape[1])
+    for train, validation in folds:
+        inside, n = gram.copy(), len(train)
+        inside_moments, total = moments.copy(), np.zeros(x.shape[1])
+        out = np.setdiff1d(np.arange(len(x)), train)
+        for rows, block in _row_blocks(x[out], mean):
+            inside -= block.T @ block
+            inside_moments -= block.T @ y[out[rows]]
+            total -= block.sum(axis=0)
+        shift, y_shift = total / n, y[train].mean(axis=0)
+        inside -= n * np.outer(shift, shift)
+        inside_moments -= n * np.outer(shift, y_shift)
+        spectrum = decompose(inside, inside_moments)
+        targets = y[validation] - y_shift
+        for rows, block in _row_blocks(x[validation], mean + shift):
+            errors += squared_errors(spectrum, block @ spectrum.vectors, targets[rows], penalties)
+        reference += np.einsum("ij,ij->j", targets, targets)
+    return errors, reference
+
+
+def cross_validate_dual(
+    y: np.ndarray, gram: np.ndarray, penalties: np.ndarray, folds: Sequence[Fold]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared validation errors of all penalties, summed over folds; cheaper where n_samples < n_features.
+
+    Everything a fold needs is a part of the Gram matrix of all samples. Parameters and results are those of
+    :func:`cross_validate_primal`, but ``gram`` is from :func:`sample_gram`.
+    """
+    errors, reference = np.zeros((len(penalties), y.shape[1])), np.zeros(y.shape[1])
+    for train, validation in folds:
+        inside = gram[np.ix_(train, train)]
+        across = gram[np.ix_(validation, train)]
+        # (x - m)'(z - m), with m the mean of the training samples, from the products x'z.
+        to_mean = inside.mean(axis=0)
+        across -= across.mean(axis=1, keepdims=True) + (to_mean - to_mean.mean())
+        inside -= to_mean[:, None] + (to_mean - to_mean.mean())
+        y_shift = y[train].mean(axis=0)
+        spectrum = decompose(inside, y[train] - y_shift)
+        targets = y[validation] - y_shift
+        errors += squared_errors(spectrum, across @ spectrum.vectors, targets, penalties)
+        reference += np.einsum("ij,ij->j", targets, targets)
+    return errors, reference
+
+
+class Ridge:
+    """Ridge regression that chooses its penalty by cross-validation.
+
+    Fitted in the primal or in the dual, whichever is smaller. The intercept is not penalised.
+
+    Parameters
+    ----------
+    penalties
+        The grid of lambda, all positive.
+    per_target
+        Choose one penalty a target; else the one with the least error summed over targets.
+
+    Attributes
+    ----------
+    weights : array of shape (n_features, n_targets)
+    intercept : array of shape (n_targets,)
+    chosen : array of shape (n_targets,)
+        Penalty of each target.
+    r2 : array of shape (n_penalties, n_targets) or None
+        Cross-validated R^2, pooled over folds; NaN for a target that never varies. None where the grid has
+        one penalty only.
+    """
+
+    def __init__(self, penalties: Sequence[float] | np.ndarray, *, per_target: bool = True) -> None:
+        self.penalties = np.unique(np.asarray(penalties, dtype=np.float64))
+        if not len(self.penalties) or not np.all(np.isfinite(self.penalties)) or self.penalties[0] <= 0:
+            raise ValueError("penalties must be positive, finite numbers, at least one of them")
+        self.per_target = per_target
+        self.weights = np.empty((0, 0))
+        self.intercept = np.empty(0)
+        self.chosen = np.empty(0)
+        self.r2: np.ndarray | None = None
+
+    def fit(self, x: np.ndarray, y: np.ndarray, folds: Sequence[Fold] = ()) -> Self:
+        """Choose the penalties on the folds, then fit on all samples.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, n_features)
+        y : array of shape (n_samples, n_targets)
+        folds : sequence of (training rows, validation rows)
+            Not used where the grid has one penalty only.
+        """
+        y = np.asarray(y, dtype=np.float64)
+        dual = x.shape[0] < x.shape[1]
+        gram = sample_gram(x) if dual else feature_gram(x)
+        self.chosen = np.full(y.shape[1], self.penalties[0])
+        if len(self.penalties) > 1:
+            if not folds:
+                raise ValueError(f"{len(self.penalties)} penalties to choose from, and no folds to choose on")
+            if dual:
+                errors, reference = cross_validate_dual(y, gram, self.penalties, folds)
+            else:
+                errors, reference = cross_validate_primal(x, y, gram, self.penalties, folds)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                self.r2 = np.where(reference > 0, 1 - errors / reference, np.nan)
+            best = errors.argmin(axis=0) if self.per_target else errors.sum(axis=1).argmin()
+            self.chosen[:] = self.penalties[best]
+        mean = y.mean(axis=0)
+        if dual:
+            self.weights = feature_moments(x, solve(decompose(gram, y - mean), self.chosen))
+        else:
+            self.weights = solve(decompose(gram, feature_moments(x, y - mean)), self.chosen)
+        self.intercept = mean - x.mean(axis=0, dtype=np.float64) @ self.weights
+        return self
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Predictions ``(n_samples, n_targets)`` for ``x`` of shape ``(n_samples, n_features)``."""
+        return x @ self.weights + self.intercept
+
+    def edge_warning(self) -> str | None:
+        """One line if a chosen penalty lies at the edge of the grid, where a wider grid may do better."""
+        if len(self.penalties) < 2:
+            return None
+        faults = []
+        for edge, word in ((self.penalties[0], "smallest"), (self.penalties[-1], "largest")):
+            if n := int((self.chosen == edge).sum()):
+                of = f"{n} of {len(self.chosen)} targets" if self.per_target else "all targets"
+                faults.append(f"the {word} penalty, {edge:g}, was chosen for {of}")
+        return f"{' and '.join(faults)}: widen the grid of penalties" if faults else None
+
+
+def _row_blocks(x: np.ndarray, mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    step = max(1, _BLOCK_BYTES // (8 * x.shape[1]))
+    for start in range(0, x.shape[0], step):
+        rows = slice(start, start + step)
+        yield rows, x[rows] - mean
+
+
+def _column_blocks(x: np.ndarray, mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    step = max(1, _BLOCK_BYTES // (8 * x.shape[0]))
+    for start in range(0, x.shape[1], step):
+        columns = slice(start, start + step)
+        yield columns, x[:, columns] - mean[columns]
