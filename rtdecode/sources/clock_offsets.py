@@ -1,0 +1,139 @@
+"""What separates the clocks of the senders from ours, measured away from the threads that pull.
+
+liblsl needs about 0.6 s for its first measurement of a stream and may block on a dead one, so one thread of
+its own asks for all inlets. The threads that pull read the newest number from :attr:`ClockOffset.seconds`.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Protocol, Self
+
+from rtdecode.errors import UserError
+from rtdecode.sources.base import StreamLostError
+
+_SAME_CLOCK_S = 1e-3
+_MEASURE_S = 1.0
+
+
+class _Measurable(Protocol):
+    name: str
+
+    @property
+    def hostname(self) -> str: ...
+
+    def time_correction(self, timeout_s: float) -> float | None: ...
+
+
+class ClockOffset:
+    """The newest measurement for one inlet: add ``seconds`` to the sender's stamps to be in our clock.
+
+    ``seconds`` is None until the first measurement. It is written by one thread and may be read by any
+    without a lock: binding an attribute to a new number is atomic.
+    """
+
+    def __init__(self, inlet: _Measurable) -> None:
+        self.inlet = inlet
+        self.seconds: float | None = None
+        self._settled = threading.Event()
+
+    def wait(self, timeout_s: float) -> float:
+        """Wait for the first measurement and return the newest.
+
+        Raises
+        ------
+        UserError
+            If there is none within ``timeout_s`` seconds.
+        StreamLostError
+            If the stream was lost first.
+        """
+        self._settled.wait(timeout_s)
+        if self.seconds is not None:
+            return self.seconds
+        if self._settled.is_set():
+            raise StreamLostError(f"stream {self.inlet.name!r} was lost before its clock was measured")
+        raise UserError(
+            f"the clock of host {self.inlet.hostname!r} (stream {self.inlet.name!r}) could not be measured "
+            f"within {timeout_s:g} s; let UDP ports 16572-16604 through both firewalls"
+        )
+
+    def measure(self, timeout_s: float) -> bool:
+        """Ask once; False if the stream is gone. For the thread of :class:`ClockOffsets`."""
+        try:
+            measured = self.inlet.time_correction(timeout_s)
+        except StreamLostError:
+            self._settled.set()
+            return False
+        if measured is not None:
+            # A sender on this machine reads the very clock that we read: what liblsl measures there (tens of
+            # microseconds, another value each time) is noise. Machines that only share a name differ by more.
+            same_clock = self.inlet.hostname == socket.gethostname() and abs(measured) < _SAME_CLOCK_S
+            self.seconds = 0.0 if same_clock else measured
+            self._settled.set()
+        return True
+
+
+class ClockOffsets:
+    """The thread that measures the clock offset of every inlet, at once and then each ``period_s`` seconds.
+
+    A stream that is lost is dropped by itself; its last offset stays readable.
+
+    Parameters
+    ----------
+    period_s
+        Seconds between two measurements of one inlet.
+    """
+
+    def __init__(self, period_s: float = 5.0) -> None:
+        self._period_s = period_s
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._watched: tuple[ClockOffset, ...] = ()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="clock offsets", daemon=True)
+
+    def start(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def watch(self, inlet: _Measurable) -> ClockOffset:
+        """Measure this inlet's clock from now on; returns at once."""
+        offset = ClockOffset(inlet)
+        with self._lock:
+            self._watched = (*self._watched, offset)
+        self._wake.set()
+        return offset
+
+    def forget(self, offset: ClockOffset) -> None:
+        """Stop measuring; call before the inlet is closed."""
+        with self._lock:
+            self._watched = tuple(other for other in self._watched if other is not offset)
+
+    def stop(self) -> None:
+        """End the thread; takes a second at most for each inlet whose stream does not answer."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            # The first look only starts liblsl's measurement, which takes 0.6 s: so all start together.
+            for offset in self._watched:
+                if offset.seconds is None:
+                    offset.measure(0.0)
+            for offset in self._watched:
+                if self._stop.is_set():
+                    return
+                if not offset.measure(_MEASURE_S):
+                    self.forget(offset)
+            self._wake.wait(self._period_s)

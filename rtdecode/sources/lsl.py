@@ -1,0 +1,299 @@
+"""Signal and marker streams of the Lab Streaming Layer (LSL).
+
+Facts that shaped this module:
+
+- An inlet that recovers by itself hides an outage of seconds; ours raises :class:`StreamLostError` and the
+  service reconnects. liblsl then drops what was sent but not yet pulled, so a sender that ends on purpose
+  should linger for a moment after its last sample.
+- liblsl's own jitter removal knows no gaps. Stamps are raw here; :mod:`rtdecode.sources.clock_offsets`
+  measures what separates the sender's clock from ours.
+- A pull for at least one sample wakes when data arrive; a pull for a full chunk waits for the chunk.
+- Asking a dead stream for its description blocks, so that every call here has a time-out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pylsl
+
+from rtdecode.errors import UserError
+from rtdecode.sources.base import Clock, RawChunk, RawMarker, StreamDescription, StreamLostError
+from rtdecode.sources.lsl_resolve import StreamQuery, resolve
+from rtdecode.sources.metadata import parse_unit, stream_channels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "LslClock",
+    "MarkerInlet",
+    "SignalInlet",
+    "StreamQuery",
+    "parse_unit",
+    "resolve",
+    "stream_channels",
+]
+
+_BUFFERED_S = 60
+_LARGEST_CHUNK_BYTES = 1 << 22
+_FORMATS = {
+    pylsl.cf_float32: "float32",
+    pylsl.cf_double64: "double64",
+    pylsl.cf_string: "string",
+    pylsl.cf_int32: "int32",
+    pylsl.cf_int16: "int16",
+    pylsl.cf_int8: "int8",
+    pylsl.cf_int64: "int64",
+}
+
+
+class LslClock:
+    """``pylsl.local_clock()``: the clock of all stamps on this machine."""
+
+    def now(self) -> float:
+        """Seconds since a start that only this machine knows."""
+        return float(pylsl.local_clock())
+
+
+class _Inlet:
+    """A pylsl inlet that never waits for ever and says with our own words that its stream is gone."""
+
+    def __init__(self, info: pylsl.StreamInfo, clock: Clock, timeout_s: float) -> None:
+        self.clock = clock
+        self.name: str = info.name()
+        inlet = pylsl.StreamInlet(
+            info, max_buflen=_BUFFERED_S, recover=False, processing_flags=pylsl.proc_none
+        )
+        try:
+            self.info: pylsl.StreamInfo = inlet.info(timeout_s)
+            inlet.open_stream(timeout_s)
+        except (pylsl.LostError, pylsl.util.TimeoutError) as error:
+            raise StreamLostError(
+                f"stream {self.name!r} was found but did not answer within {timeout_s:g} s"
+            ) from error
+        self._inlet: pylsl.StreamInlet | None = inlet
+
+    @property
+    def hostname(self) -> str:
+        """Machine that sends the stream."""
+        return str(self.info.hostname())
+
+    def pull_raw(
+        self, timeout_s: float, max_samples: int
+    ) -> tuple[NDArray[np.generic], NDArray[np.float64], float]:
+        """Values (n, n_channels) as sent, stamps (n,) and arrival; n is 0 if nothing came in time."""
+        if self._inlet is None:
+            raise StreamLostError(f"the inlet of stream {self.name!r} is closed")
+        try:
+            values, stamps = self._inlet.pull_chunk(timeout_s, max_samples, min_samples=1, as_numpy=True)
+        except pylsl.LostError as error:
+            raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
+        return values, stamps, self.clock.now()
+
+    def time_correction(self, timeout_s: float) -> float | None:
+        """Seconds to add to the sender's stamps; None if not known in time. Any thread may ask.
+
+        Takes about 0.6 s the first time and nothing later, when liblsl's own thread keeps it up to date.
+
+        Raises
+        ------
+        StreamLostError
+            If the stream is gone or the inlet closed.
+        """
+        inlet = self._inlet  # held here: another thread's close() must not destroy it under our feet
+        if inlet is None:
+            raise StreamLostError(f"the inlet of stream {self.name!r} is closed")
+        try:
+            return float(inlet.time_correction(timeout_s))
+        except pylsl.util.TimeoutError:
+            return None
+        except pylsl.LostError as error:
+            raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
+
+    def close(self) -> None:
+        """Disconnect; may take half a second."""
+        self._inlet = None
+
+
+class SignalInlet(_Inlet):
+    """A regularly sampled LSL stream, in SI units with raw stamps. One thread pulls.
+
+    Parameters
+    ----------
+    info
+        From :func:`resolve`.
+    clock
+        Gives the arrival stamps.
+    unit, channel_names
+        What the configuration states; see :func:`stream_channels`.
+    timeout_s
+        How long the stream may take to answer when the inlet opens.
+
+    Raises
+    ------
+    UserError
+        If the stream is no signal, or its units or channel names are unknown and not stated.
+    StreamLostError
+        If it does not answer.
+    """
+
+    def __init__(
+        self,
+        info: pylsl.StreamInfo,
+        clock: Clock,
+        *,
+        unit: str | Mapping[str, str] | None = None,
+        channel_names: Sequence[str] | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        if info.channel_format() == pylsl.cf_string or info.nominal_srate() <= 0:
+            kind = "text" if info.channel_format() == pylsl.cf_string else "samples at irregular times"
+            raise UserError(
+                f"stream {info.name()!r} sends {kind}: it can be a marker stream but not a signal; "
+                "correct the configuration"
+            )
+        super().__init__(info, clock, timeout_s)
+        self._description = _describe(self.info, unit, channel_names)
+        scale = np.array(self._description.scale)
+        self._scale: NDArray[np.float64] | None = None if (scale == 1).all() else scale
+        self._max_samples = max(1, min(4096, _LARGEST_CHUNK_BYTES // (8 * scale.size)))
+
+    def describe(self) -> StreamDescription:
+        """Return what the stream says about itself."""
+        return self._description
+
+    def pull(self, timeout_s: float) -> RawChunk | None:
+        """Wait up to ``timeout_s`` seconds; returns all that is there as soon as anything is.
+
+        Raises
+        ------
+        StreamLostError
+            If the sender went away.
+        """
+        values, stamps, arrival = self.pull_raw(timeout_s, self._max_samples)
+        if not stamps.size:
+            return None
+        samples = values.astype(np.float64, copy=False)
+        if self._scale is not None:
+            samples *= self._scale
+        return RawChunk(samples, stamps, arrival)
+
+
+def _describe(
+    info: pylsl.StreamInfo, unit: str | Mapping[str, str] | None, channel_names: Sequence[str] | None
+) -> StreamDescription:
+    channels, scale = stream_channels(info, unit=unit, channel_names=channel_names)
+    ours = info.desc().child("rtdecode")
+    speed_text = ours.child_value("speed").strip() or "1"
+    try:
+        speed = float(speed_text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise UserError(
+            f"stream {info.name()!r} announces speed {speed_text!r}; its sender must be corrected"
+        )
+    return StreamDescription(
+        name=info.name(),
+        type=info.type(),
+        source_id=info.source_id(),
+        hostname=info.hostname(),
+        rate_hz=info.nominal_srate(),
+        channels=channels,
+        scale=scale,
+        value_format=_FORMATS[info.channel_format()],
+        simulated=ours.child_value("simulated").strip().casefold() == "true",
+        speed=speed,
+        recording=ours.child_value("recording").strip(),
+    )
+
+
+class MarkerInlet(_Inlet):
+    """An LSL marker stream; each marker becomes one text. One thread pulls.
+
+    - Text, one channel: as it is, without white space at the ends. Several channels: the non-empty texts of
+      a sample joined by ``/``.
+    - Numbers, one channel: in decimal, whole numbers of any format without a decimal point.
+    - Numbers, several channels: only where they are one-hot annotations, as mne-lsl's ``PlayerLSL`` sends
+      them (type ``annotations``): one marker for each channel that is not zero, named as the channel.
+
+    Parameters
+    ----------
+    info
+        From :func:`resolve`.
+    clock
+        Gives the arrival stamps.
+    timeout_s
+        How long the stream may take to answer when the inlet opens.
+
+    Raises
+    ------
+    UserError
+        If the stream cannot be a marker stream.
+    StreamLostError
+        If it does not answer.
+    """
+
+    _MAX_SAMPLES = 256
+
+    def __init__(self, info: pylsl.StreamInfo, clock: Clock, *, timeout_s: float = 5.0) -> None:
+        self._is_text = info.channel_format() == pylsl.cf_string
+        if not self._is_text and info.nominal_srate() > 0:
+            raise UserError(
+                f"stream {info.name()!r} sends {info.nominal_srate():g} numbers a second, so it is a "
+                "signal; name it as a signal stream with a trigger channel"
+            )
+        one_hot = not self._is_text and info.channel_count() > 1
+        if one_hot and info.type().casefold() != "annotations":
+            raise UserError(
+                f"marker stream {info.name()!r} sends {info.channel_count()} numbers a marker; send "
+                "one, or text"
+            )
+        super().__init__(info, clock, timeout_s)
+        self._one_hot: list[str] | None = None
+        if one_hot:
+            channels, _ = stream_channels(self.info, unit="1")
+            self._one_hot = [channel.name for channel in channels]
+
+    def pull(self, timeout_s: float) -> list[RawMarker]:
+        """Wait up to ``timeout_s`` seconds; returns all that is there as soon as anything is.
+
+        Raises
+        ------
+        StreamLostError
+            If the sender went away.
+        """
+        values, stamps, arrival = self.pull_raw(timeout_s, self._MAX_SAMPLES)
+        return [
+            RawMarker(label, float(stamp), arrival)
+            for row, stamp in zip(values, stamps, strict=True)
+            for label in self._labels(row)
+        ]
+
+    def _labels(self, row: NDArray[np.generic]) -> list[str]:
+        if self._is_text:
+            texts = [_decode(raw).strip() for raw in row]
+            return ["/".join(filter(None, texts))]
+        if self._one_hot is not None:
+            return [self._one_hot[index] for index in np.flatnonzero(row)]
+        return [_decimal(row[0])]
+
+
+def _decode(raw: bytes) -> str:
+    """UTF-8, else Latin-1: some senders write their code page, and a marker must not end a session."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _decimal(value: np.generic) -> str:
+    """Shortest decimal text of a number of any format; whole numbers without a decimal point."""
+    if isinstance(value, np.floating) and np.isfinite(value):
+        return np.format_float_positional(value, trim="-")
+    return str(value)
