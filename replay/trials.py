@@ -274,12 +274,12 @@ class TrialSetWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for part in self._sessions.values():
-            part.array.close()
         try:
             if kind is None:
                 self._finish()
         finally:
+            for part in self._sessions.values():
+                part.array.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(
@@ -388,21 +388,21 @@ class _OpenSession:
         self.path = path
         self.shape = shape
         self.trials: list[Mapping[str, Any]] = []
-        self.array = path.open("wb")
-        self._write_header(0)
+        self.array = path.open("w+b")
+        self._write_header()
 
     def append(self, window: np.ndarray, trial: Mapping[str, Any]) -> None:
         self.array.write(np.ascontiguousarray(window, dtype="<f4").tobytes())
         self.trials.append(trial)
 
     def finish(self) -> None:
-        self.array = self.path.open("r+b")
-        self._write_header(len(self.trials))
+        self.array.seek(0)
+        self._write_header()
         self.array.close()
 
-    def _write_header(self, n_trials: int) -> None:
+    def _write_header(self) -> None:
         # NumPy pads the header so that the first axis may grow in place.
-        header = {"descr": "<f4", "fortran_order": False, "shape": (n_trials, *self.shape)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(self.trials), *self.shape)}
         npy.write_array_header_1_0(self.array, header)
 
 
@@ -434,7 +434,7 @@ def _open_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     if 0 in shape:
         return np.empty(shape, np.float32)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path} is missing or damaged ({error}): prepare the recordings again") from error
     if array.shape != shape or array.dtype != np.dtype("<f4"):

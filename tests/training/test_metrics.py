@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from training.metrics import auc, pearson, prototype_contrast, standardise, top_k, truth_ranks
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(3, 40), dim=st.integers(1, 8), seed=st.integers(0, 1000))
+def test_pearson_is_the_mean_over_dimensions(n: int, dim: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(n, dim)), rng.normal(size=(n, dim)) * 3 + 100
+    expected = np.mean([stats.pearsonr(a[:, k], b[:, k]).statistic for k in range(dim)])
+    assert pearson(a, b) == pytest.approx(expected)
+    assert pearson(a.astype(np.float32) * 2 - 1, a) == pytest.approx(1.0)
+
+
+def test_pearson_of_dimensions_that_never_vary() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(20, 3))
+    predictions = targets.copy()
+    predictions[:, 0] = 0.1
+    assert pearson(predictions, targets) == pytest.approx(2 / 3)
+    targets[:, 1] = 0.3
+    assert pearson(predictions, targets) == pytest.approx(1 / 2)
+    assert np.isnan(pearson(predictions, np.full((20, 3), 0.1)))
+
+
+def test_ranks_are_over_the_whole_gallery() -> None:
+    rng = np.random.default_rng(1)
+    gallery = rng.normal(size=(1500, 16)) * rng.uniform(0.1, 10, 16) + 5
+    mean, sd = gallery.mean(axis=0), gallery.std(axis=0)
+    truth = rng.integers(0, 1500, size=2000)
+    shrunken = mean + 0.01 * (gallery[truth] - mean) + 0.004 * sd * rng.normal(size=(2000, 16))
+    ranks = truth_ranks(shrunken, gallery, truth, mean, sd)
+    unit = standardise(gallery, mean, sd)
+    for trial in (0, 7, 1999):
+        scores = unit @ ((shrunken[trial] - mean) / sd)
+        assert ranks[trial] == 1 + np.count_nonzero(scores > scores[truth[trial]])
+    assert top_k(ranks, 1) > 0.8
+    assert top_k(ranks, 5) >= top_k(ranks, 1)
+    assert top_k(ranks, 1500) == 1.0
+
+
+def test_a_decoder_that_always_says_the_same_finds_nothing() -> None:
+    gallery = np.random.default_rng(0).normal(size=(50, 4))
+    mean, sd = gallery.mean(axis=0), gallery.std(axis=0)
+    ranks = truth_ranks(np.tile(mean, (10, 1)), gallery, np.arange(10), mean, sd)
+    assert (ranks == 50).all()
+
+
+def test_dimensions_without_spread_are_left_out_of_similarity() -> None:
+    mean, sd = np.array([1.0, 2.0]), np.array([2.0, 0.0])
+    np.testing.assert_allclose(standardise(np.array([[5.0, 9.0]]), mean, sd), [[1.0, 0.0]])
+
+
+def test_contrast_tells_two_prototypes_apart() -> None:
+    first, second = np.array([1.0, 0.0, 3.0]), np.array([-1.0, 0.0, 1.0])
+    mean, sd = (first + second) / 2, np.array([1.0, 0.5, 1.0])
+    contrast = prototype_contrast(np.stack([first, mean, second]), first, second, mean, sd)
+    np.testing.assert_allclose(contrast, [2.0, 0.0, -2.0], atol=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), n_a=st.integers(1, 15), n_b=st.integers(1, 15))
+def test_auc_is_the_chance_of_the_right_order(data: st.DataObject, n_a: int, n_b: int) -> None:
+    scores = np.array(data.draw(st.lists(st.integers(0, 6), min_size=n_a + n_b, max_size=n_a + n_b)), float)
+    positive = np.arange(n_a + n_b) < n_a
+    pairs = scores[positive][:, None] - scores[~positive]
+    assert auc(scores, positive) == pytest.approx(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
+
+
+def test_auc_of_one_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="both kinds"):
+        auc(np.arange(3.0), np.ones(3, bool))
+
+
+def test_scores_of_different_trials_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be"):
+        pearson(np.zeros((3, 2)), np.zeros((4, 2)))

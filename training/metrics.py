@@ -1,0 +1,136 @@
+"""How good decoded embeddings are: correlation, retrieval over a whole gallery, contrast of two prototypes."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+_BLOCK = 1024
+"""Trials that are compared with the gallery at a time."""
+
+
+def pearson(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """Feature-wise Pearson R: each dimension correlated over trials, then the mean over dimensions.
+
+    Parameters
+    ----------
+    predictions, targets : arrays of shape (n, dim)
+        Single trials, in the same order.
+
+    Returns
+    -------
+    float
+        A dimension in which the predictions never vary counts as 0. Dimensions in which the targets never
+        vary ask for nothing and are left out; NaN if none is left.
+    """
+    _check(predictions, targets)
+    varies = np.ptp(targets, axis=0) > 0
+    if not varies.any():
+        return float("nan")
+    answers = np.ptp(predictions, axis=0) > 0
+    predictions = predictions - predictions.mean(axis=0, dtype=np.float64)
+    targets = targets - targets.mean(axis=0, dtype=np.float64)
+    norms = np.linalg.norm(predictions, axis=0) * np.linalg.norm(targets, axis=0)
+    products = np.einsum("ij,ij->j", predictions, targets)
+    r = np.divide(products, norms, out=np.zeros_like(products), where=answers & varies)
+    return float(r[varies].mean())
+
+
+def standardise(embeddings: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """Unit-length embeddings, centred and scaled by the decoder's statistics, never by the gallery's.
+
+    Parameters
+    ----------
+    embeddings : array of shape (n, dim)
+    mean, sd : arrays of shape (dim,)
+        Of the training targets. A dimension with sd 0 says nothing and becomes 0.
+
+    Returns
+    -------
+    array of shape (n, dim)
+        An embedding equal to the mean stays 0.
+    """
+    scaled = np.divide(embeddings - mean, sd, out=np.zeros(embeddings.shape), where=sd > 0)
+    length = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return np.divide(scaled, length, out=np.zeros_like(scaled), where=length > 0)
+
+
+def truth_ranks(
+    predictions: np.ndarray, gallery: np.ndarray, truth: np.ndarray, mean: np.ndarray, sd: np.ndarray
+) -> np.ndarray:
+    """Rank of each trial's true image among the whole gallery, from 1.
+
+    Parameters
+    ----------
+    predictions : array of shape (n, dim)
+    gallery : array of shape (n_gallery, dim)
+    truth : array of shape (n,)
+        Gallery row of each trial's image.
+    mean, sd : arrays of shape (dim,)
+        See :func:`standardise`; similarity is the cosine after it.
+
+    Returns
+    -------
+    array of shape (n,), int
+        Ties count against the decoder: one that always says the same finds nothing.
+    """
+    predictions, gallery = standardise(predictions, mean, sd), standardise(gallery, mean, sd)
+    ranks = np.empty(len(predictions), dtype=np.int64)
+    for start in range(0, len(predictions), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        scores = predictions[rows] @ gallery.T
+        own = np.take_along_axis(scores, np.asarray(truth)[rows, None], axis=1)
+        ranks[rows] = np.count_nonzero(scores >= own, axis=1)
+    return ranks
+
+
+def top_k(ranks: np.ndarray, k: int) -> float:
+    """Share of trials whose image is among the best ``k``; see :func:`truth_ranks`."""
+    return float(np.mean(ranks <= k))
+
+
+def prototype_contrast(
+    predictions: np.ndarray, first: np.ndarray, second: np.ndarray, mean: np.ndarray, sd: np.ndarray
+) -> np.ndarray:
+    """Similarity to one prototype minus similarity to another, (n,).
+
+    Parameters
+    ----------
+    predictions : array of shape (n, dim)
+    first, second : arrays of shape (dim,)
+        Embeddings of the prototypes.
+    mean, sd : arrays of shape (dim,)
+        See :func:`standardise`; similarity is the cosine after it.
+    """
+    one, other = standardise(np.stack([first, second]), mean, sd)
+    contrast: np.ndarray = standardise(predictions, mean, sd) @ (one - other)
+    return contrast
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: chance that a positive trial scores above a negative one, ties half.
+
+    Parameters
+    ----------
+    scores : array of shape (n,)
+    positive : bool array of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If all trials are of one kind.
+    """
+    n_positive = int(np.count_nonzero(positive))
+    n_negative = len(positive) - n_positive
+    if not n_positive or not n_negative:
+        raise ValueError("an AUC needs trials of both kinds")
+    ranks = stats.rankdata(scores)
+    above = ranks[np.asarray(positive, dtype=bool)].sum() - n_positive * (n_positive + 1) / 2
+    return float(above / (n_positive * n_negative))
+
+
+def _check(predictions: np.ndarray, targets: np.ndarray) -> None:
+    if predictions.shape != targets.shape or predictions.ndim != 2 or len(predictions) < 2:
+        raise ValueError(
+            f"predictions {predictions.shape} and targets {targets.shape}: both must be (n, dim), n at least 2"
+        )
