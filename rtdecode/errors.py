@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class UserError(Exception):
     """Something the user can mend; its text is one line that says what to do.
@@ -12,3 +17,13 @@ class UserError(Exception):
 
 class MismatchError(UserError):
     """Two things that must fit (stream and decoder, decoder and gallery) do not; the text says where."""
+
+
+def validation_line(error: ValidationError) -> str:
+    """One line for a pydantic error: each offending key as a dotted path, with what is wrong there."""
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in fault["loc"]) or "(whole)"
+        message = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
+        faults.append(f"{key}: {message[0].lower()}{message[1:]}")
+    return "; ".join(faults)

@@ -1,0 +1,150 @@
+"""A recording fed to the engine on a virtual clock: no LSL, as fast as it goes, the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rtdecode.config import ServiceSettings
+from rtdecode.contracts import EmbeddingMessage, Verdict, VerdictMessage
+from rtdecode.engine import Engine
+from rtdecode.markers import MarkerGate
+from rtdecode.signal.markers import Marker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from replay.recordings.recording import Recording
+    from rtdecode.contracts import Accounts, Message
+    from rtdecode.decoder import Decoder
+
+_STREAM = "recording"
+
+_BREAK_S = 10.0
+"""How far stamps jump at a break of the recording, whose true length many formats do not keep."""
+
+
+class VirtualClock:
+    """Shows the time it was last set to."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        """Seconds since the recording's first sample."""
+        return self.time
+
+
+@dataclass(slots=True)
+class VirtualRun:
+    """What came out of one run.
+
+    Parameters
+    ----------
+    messages
+        All messages in order; the envelope's host, boot and sequence are empty.
+    embeddings
+        One list a head; entry ``i``, of shape ``(dim,)``, belongs to the i-th embedding message.
+    accounts
+        Both ledgers at the end.
+    """
+
+    messages: list[Message] = field(default_factory=list)
+    embeddings: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    accounts: Accounts | None = None
+
+    @property
+    def decoded(self) -> list[EmbeddingMessage]:
+        """The embedding messages, in order."""
+        return [message for message in self.messages if isinstance(message, EmbeddingMessage)]
+
+    @property
+    def verdicts(self) -> list[VerdictMessage]:
+        """The verdict messages, in order."""
+        return [message for message in self.messages if isinstance(message, VerdictMessage)]
+
+    def take(self, message: Message, payload: Sequence[np.ndarray] = ()) -> None:
+        """Keep one message; the engine calls this."""
+        self.messages.append(message)
+        if isinstance(message, EmbeddingMessage):
+            for head, embedding in zip(message.heads, payload, strict=True):
+                self.embeddings.setdefault(head.name, []).append(embedding)
+
+    def save(self, folder: Path) -> None:
+        """Write ``messages.jsonl`` and one ``HEAD.npy`` of shape ``(n_emitted, dim)`` a head.
+
+        The folder appears only when it is complete.
+        """
+        part = folder.with_name(f"{folder.name}.part")
+        part.mkdir(parents=True)
+        lines = (json.dumps(message.model_dump(mode="json")) for message in self.messages)
+        (part / "messages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for name, embeddings in self.embeddings.items():
+            np.save(part / f"{name}.npy", np.stack(embeddings))
+        part.rename(folder)
+
+
+def run_virtual(
+    recording: Recording,
+    decoders: Sequence[Decoder],
+    *,
+    gate: MarkerGate | None = None,
+    chunk: int = 32,
+    progress: Callable[[int], None] | None = None,
+) -> VirtualRun:
+    """Feed a whole recording to decoders, through the code that runs live.
+
+    Parameters
+    ----------
+    recording
+        Its samples are stamped on a regular grid that jumps where the recording has a break; a marker comes
+        with the chunk that holds its sample.
+    decoders
+        Each answers each accepted marker.
+    gate
+        Decides about markers; by default each is accepted and its label is its stimulus.
+    chunk
+        Samples fed at once; results do not depend on it.
+    progress
+        Called with the number of samples done.
+
+    Raises
+    ------
+    MismatchError
+        If the recording does not fit a decoder.
+    """
+    clock = VirtualClock()
+    run = VirtualRun()
+    engine = Engine({_STREAM: decoders}, gate or MarkerGate(), clock, ServiceSettings(), run.take)
+    engine.connect(_STREAM, recording.channels, recording.rate_hz, simulated=recording.simulated)
+    labels = iter(zip(recording.markers.sample, recording.markers.label, strict=True))
+    pending = next(labels, None)
+    start = 0
+    for samples in recording.blocks(chunk):
+        stop = start + len(samples)
+        stamps = _stamps(recording, np.arange(start, stop))
+        clock.time = float(stamps[-1])
+        while pending is not None and pending[0] < stop:
+            time = float(_stamps(recording, pending[0]))
+            engine.admit(
+                Marker(source=_STREAM, label=pending[1], stamp=time, time=time, arrival=clock.time)
+            )
+            pending = next(labels, None)
+        engine.feed(_STREAM, samples, stamps, stamps, clock.time)
+        for job in engine.advance(_STREAM):
+            engine.decode(job)
+        start = stop
+        if progress is not None:
+            progress(start)
+    engine.disconnect(_STREAM, Verdict.TIMEOUT, "the recording ended before the window did")
+    run.accounts = engine.accounts()
+    return run
+
+
+def _stamps(recording: Recording, samples: np.ndarray) -> np.ndarray:
+    breaks = np.searchsorted(recording.segment_starts, samples, side="right") - 1
+    return samples / recording.rate_hz + _BREAK_S * breaks

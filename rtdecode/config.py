@@ -1,0 +1,214 @@
+"""Configuration of the live service: one TOML file; environment and flags override it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from rtdecode.errors import UserError, validation_line
+from rtdecode.sources.lsl_resolve import StreamQuery
+
+
+class Section(BaseModel):
+    """Base of all tables of the file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SignalStream(Section):
+    """``[[streams]]``: one signal stream.
+
+    Parameters
+    ----------
+    id
+        What results call it.
+    lsl
+        How to find it.
+    unit
+        Unit of its samples in LSL, only where its own description does not say (``"uV"``, ``"V"``, …).
+    channel_names
+        Its channels' names in order, only where its own description does not say.
+    delay_s
+        Measured seconds by which its stamps lag the true events (amplifier and driver); subtracted.
+    delay_measured
+        When that was measured.
+    """
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    lsl: StreamQuery
+    unit: str | None = None
+    channel_names: tuple[str, ...] | None = None
+    delay_s: float = 0.0
+    delay_measured: dt.date | None = None
+
+
+class TriggerChannel(Section):
+    """``[[markers.triggers]]``: markers from a channel inside a signal stream.
+
+    ``mask`` keeps only those bits of the code; a marker is a change to a non-zero masked value.
+    """
+
+    stream: str
+    channel: str
+    mask: int = Field(default=0xFFFF, gt=0)
+
+
+class MarkerSettings(Section):
+    """``[markers]``: where markers come from and what they mean.
+
+    Parameters
+    ----------
+    streams
+        Marker streams of LSL: strings, integers or floats.
+    triggers
+        Trigger channels inside signal streams.
+    table
+        Table of stimuli (CSV, TSV or parquet); without one, a marker's text is its stimulus.
+    key
+        How a marker names its row: by ``code`` or ``label``, or by ``order``: the n-th marker is the n-th row.
+    ignore
+        Patterns (``*`` and ``?``) of markers that are no stimuli.
+    delay_s
+        Measured seconds from the marker to the picture on the screen; added.
+    delay_measured
+        When that was measured.
+    """
+
+    streams: tuple[StreamQuery, ...] = ()
+    triggers: tuple[TriggerChannel, ...] = ()
+    table: Path | None = None
+    key: Literal["code", "label", "order"] = "label"
+    ignore: tuple[str, ...] = ()
+    delay_s: float = 0.0
+    delay_measured: dt.date | None = None
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Self:
+        if not self.streams and not self.triggers:
+            raise ValueError("give at least one [[markers.streams]] or [[markers.triggers]]")
+        if self.key == "order" and self.table is None:
+            raise ValueError('key = "order" needs a table')
+        return self
+
+
+class DecoderEntry(Section):
+    """``[[decoders]]``: one ONNX decoder; ``stream`` may be left out where there is only one."""
+
+    path: Path
+    stream: str | None = None
+
+
+class BusSettings(Section):
+    """``[bus]``: where the service listens. 0 means any free port."""
+
+    host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1"
+    publish_port: int = Field(default=5555, ge=0, le=65535)
+    subscribe_port: int = Field(default=5556, ge=0, le=65535)
+    control_port: int = Field(default=5557, ge=0, le=65535)
+
+
+class ServiceSettings(Section):
+    """``[service]``: how long to wait, and how much to queue.
+
+    Parameters
+    ----------
+    wait_s
+        How long the streams may take to appear at the start.
+    timeout_s
+        How long after its window's end a request waits for data.
+    queue
+        Windows that may wait for the decoder; one more gets the verdict ``overflow``.
+    gap_s
+        A jump of a stream's stamps by more than this starts a new segment.
+    allow_speed
+        Accept streams that replay faster than real time; latencies are then marked not comparable.
+    """
+
+    wait_s: float = Field(default=30.0, gt=0)
+    timeout_s: float = Field(default=5.0, gt=0)
+    queue: int = Field(default=64, gt=0)
+    gap_s: float = Field(default=0.1, gt=0)
+    allow_speed: bool = False
+
+
+class ServeConfig(BaseSettings):
+    """The whole file. ``RTDECODE_BUS__PUBLISH_PORT=6000`` in the environment overrides ``[bus]``."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="RTDECODE_", env_nested_delimiter="__"
+    )
+
+    streams: tuple[SignalStream, ...] = Field(min_length=1)
+    markers: MarkerSettings
+    decoders: tuple[DecoderEntry, ...] = Field(min_length=1)
+    bus: BusSettings = BusSettings()
+    service: ServiceSettings = ServiceSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment overrides the file (which arrives as the constructor's arguments)."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _streams_named(self) -> Self:
+        ids = [stream.id for stream in self.streams]
+        if len(set(ids)) < len(ids):
+            raise ValueError("two [[streams]] have the same id")
+        for trigger in self.markers.triggers:
+            if trigger.stream not in ids:
+                raise ValueError(f"trigger channel {trigger.channel!r} names unknown stream {trigger.stream!r}")
+        for decoder in self.decoders:
+            if decoder.stream is None and len(ids) > 1:
+                raise ValueError(f"decoder {decoder.path} must name its stream: there are {len(ids)}")
+            if decoder.stream is not None and decoder.stream not in ids:
+                raise ValueError(f"decoder {decoder.path} names unknown stream {decoder.stream!r}")
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> ServeConfig:
+        """Read a file; paths in it are relative to its folder.
+
+        Raises
+        ------
+        UserError
+            If it is missing, is not TOML, or has unknown or wrong keys.
+        """
+        data = read_toml(path)
+        markers = data.get("markers", {})
+        if isinstance(markers, dict) and isinstance(markers.get("table"), str):
+            markers["table"] = str(path.parent / markers["table"])
+        for entry in data.get("decoders", []):
+            if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+                entry["path"] = str(path.parent / entry["path"])
+        try:
+            return cls(**data)
+        except ValidationError as error:
+            raise UserError(f"{path}: {validation_line(error)}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file.
+
+    Raises
+    ------
+    UserError
+        If it is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from error

@@ -1,0 +1,229 @@
+"""Loads, checks and runs one ONNX decoder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+from pydantic import ValidationError
+
+from rtdecode.contracts import DecoderManifest
+from rtdecode.errors import MismatchError, UserError, validation_line
+from rtdecode.providers import usable_providers
+from rtdecode.signal.repair import interpolation_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rtdecode.contracts import Channel
+
+MANIFEST_KEY = "rtdecode.manifest"
+"""Key of the manifest in the ONNX file's ``metadata_props``."""
+
+WINDOW_INPUT = "window"
+"""Graph input: windows ``(batch, n_samples, n_channels)`` float32, native rate, after the front end."""
+
+SPATIAL_INPUT = "spatial"
+"""Overridable initializer: spatial matrix ``(n_channels, n_spatial)`` applied from the right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """How one stream feeds one decoder.
+
+    Parameters
+    ----------
+    pick
+        Index in the stream of each decoder channel ``(n_channels,)``; -1 for a channel that the stream lacks.
+    missing
+        Names of the lacking channels, rebuilt from their neighbours.
+    repair
+        Matrix ``(n_channels, n_channels)`` that rebuilds them, for :meth:`Decoder.run`, or None.
+    """
+
+    pick: np.ndarray
+    missing: tuple[str, ...]
+    repair: np.ndarray | None
+
+    def select(self, samples: np.ndarray) -> np.ndarray:
+        """Stream samples ``(n, n_stream_channels)`` in the decoder's order, zeros where a channel lacks."""
+        selected = np.ascontiguousarray(samples[:, self.pick])
+        if self.missing:
+            selected[:, self.pick < 0] = 0.0
+        return selected
+
+
+class Decoder:
+    """One ONNX decoder with its manifest, ready to run.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not ONNX, was not made by rtdecode, or contradicts its own manifest.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        data = _read(path)
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        # Spinning threads would take the ingest threads' cores between two trials.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=usable_providers())
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise UserError(
+                f"{path} is not a readable ONNX file (truncated, or not ONNX at all): export the decoder again"
+            ) from error
+        self.manifest = _manifest(self._session, path)
+        self.provider: str = self._session.get_providers()[0]
+        self._outputs = [head.name for head in self.manifest.heads]
+        self._check_graph()
+        self._spatial = self._initial_spatial(data)
+
+    @property
+    def name(self) -> str:
+        """The decoder's name, from its manifest."""
+        return self.manifest.name
+
+    def bind(self, stream: str, channels: Sequence[Channel], rate_hz: float) -> Binding:
+        """Match a stream's channels to the decoder's by name.
+
+        Parameters
+        ----------
+        stream
+            What error texts call the stream.
+        channels
+            All channels of the stream, in its order.
+        rate_hz
+            Its native rate.
+
+        Raises
+        ------
+        MismatchError
+            If rate, type or unit differ, or a channel is missing that may not be rebuilt; all differences at
+            once.
+        """
+        signal = self.manifest.signal
+        offered = {channel.name: index for index, channel in enumerate(channels)}
+        faults = []
+        if not np.isclose(rate_hz, signal.rate_hz, rtol=1e-6, atol=0.0):
+            faults.append(f"rate is {rate_hz:g} Hz, the decoder needs {signal.rate_hz:g} Hz")
+        for wanted in signal.channels:
+            if wanted.name not in offered:
+                continue
+            found = channels[offered[wanted.name]]
+            for field in ("type", "unit"):
+                if getattr(found, field) != getattr(wanted, field):
+                    faults.append(
+                        f"channel {wanted.name} has {field} {getattr(found, field).value}, "
+                        f"the decoder needs {getattr(wanted, field).value}"
+                    )
+        pick = np.array([offered.get(channel.name, -1) for channel in signal.channels], dtype=np.intp)
+        missing = tuple(channel.name for channel in signal.channels if channel.name not in offered)
+        if missing and (self.manifest.on_missing == "refuse" or len(missing) > self.manifest.max_missing):
+            allowed = f" (it rebuilds at most {self.manifest.max_missing})" if self.manifest.max_missing else ""
+            faults.append(
+                f"channels missing: {_shorten(missing)}{allowed}; the stream has {_shorten(tuple(offered))}"
+            )
+        if faults:
+            raise MismatchError(f"stream {stream!r} does not fit decoder {self.name!r}: {'; '.join(faults)}")
+        return Binding(pick, missing, self._repair(pick) if missing else None)
+
+    def run(self, windows: np.ndarray, repair: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Decode windows.
+
+        Parameters
+        ----------
+        windows : array of shape (batch, n_samples, n_channels), float32
+            After the front end, at the native rate.
+        repair : array of shape (n_channels, n_channels), optional
+            Rebuilds missing channels; see :class:`Binding`.
+
+        Returns
+        -------
+        dict of arrays of shape (batch, dim), float32
+            One embedding a head, in raw units.
+        """
+        feed = {WINDOW_INPUT: windows}
+        if repair is not None:
+            feed[SPATIAL_INPUT] = (repair.T @ self._spatial).astype(np.float32)
+        return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+
+    def warm_up(self) -> None:
+        """Run once on zeros, so that the first trial does not pay for lazy set-up."""
+        signal = self.manifest.signal
+        self.run(np.zeros((1, signal.window.n_samples, len(signal.channels)), np.float32))
+
+    def _check_graph(self) -> None:
+        signal = self.manifest.signal
+        shapes = {node.name: list(node.shape) for node in self._session.get_inputs()}
+        found = shapes.get(WINDOW_INPUT, [])[1:]
+        wanted = [signal.window.n_samples, len(signal.channels)]
+        if found != wanted:
+            raise UserError(
+                f"{self.path} contradicts its manifest: input {WINDOW_INPUT!r} is {found}, "
+                f"the manifest says {wanted}; export the decoder again"
+            )
+        dims = {node.name: node.shape[-1] for node in self._session.get_outputs()}
+        for head in self.manifest.heads:
+            if dims.get(head.name) != head.space.dim:
+                raise UserError(
+                    f"{self.path} contradicts its manifest: output {head.name!r} has dimension "
+                    f"{dims.get(head.name)}, the manifest says {head.space.dim}; export the decoder again"
+                )
+
+    def _initial_spatial(self, data: bytes) -> np.ndarray | None:
+        if self.manifest.on_missing == "refuse":
+            return None
+        import onnx  # noqa: PLC0415 - only decoders that may be repaired need the initializer itself
+
+        graph = onnx.load_from_string(data).graph
+        return next(
+            onnx.numpy_helper.to_array(tensor)
+            for tensor in graph.initializer
+            if tensor.name == SPATIAL_INPUT
+        )
+
+    def _repair(self, pick: np.ndarray) -> np.ndarray:
+        positions = [channel.position_m for channel in self.manifest.signal.channels]
+        if any(position is None for position in positions):
+            raise MismatchError(
+                f"decoder {self.name!r} cannot rebuild missing channels: its manifest has no sensor positions"
+            )
+        return interpolation_matrix(np.array(positions, dtype=float), np.flatnonzero(pick < 0).tolist())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read decoder {path}: {error.strerror}") from error
+
+
+def _manifest(session: onnxruntime.InferenceSession, path: Path) -> DecoderManifest:
+    text = session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
+    if text is None:
+        raise UserError(
+            f"{path} is an ONNX file but no rtdecode decoder (it carries no manifest): "
+            "make one with 'rtdecode train fit'"
+        )
+    try:
+        return DecoderManifest.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"{path} has a manifest this version cannot read: {validation_line(error)}") from error
+
+
+def _shorten(names: tuple[str, ...], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

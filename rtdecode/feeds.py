@@ -1,0 +1,285 @@
+"""Threads that follow one source each, through losses and returns, and hand what comes to the engine."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from rtdecode.contracts import Verdict
+from rtdecode.errors import UserError
+from rtdecode.signal.markers import Marker
+from rtdecode.sources.base import StreamLostError
+from rtdecode.sources.lsl import MarkerInlet, SignalInlet, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pylsl
+
+    from rtdecode.config import SignalStream
+    from rtdecode.engine import Engine, Job
+    from rtdecode.sources.base import Clock
+    from rtdecode.sources.clock_offsets import ClockOffset, ClockOffsets
+    from rtdecode.sources.lsl_resolve import StreamQuery
+
+log = logging.getLogger(__name__)
+
+_PULL_S = 0.1
+"""Longest wait for data before a feed looks whether to stop, or whether a request has timed out."""
+
+_RETRY_S = 1.0
+_FIRST_OFFSET_S = 10.0
+
+AnyInlet = TypeVar("AnyInlet", SignalInlet, MarkerInlet)
+
+
+class Feed(ABC, Generic[AnyInlet]):
+    """One source and the thread that owns it: connect, follow, and after a loss connect again.
+
+    Parameters
+    ----------
+    name
+        What logs and the status call it.
+    query
+        How to find its stream.
+    engine
+        Takes what comes.
+    offsets
+        Measures the sender's clock.
+    clock
+        Stamps arrivals.
+    stop
+        Ends it when set.
+    on_failure
+        Told of an error that ended the thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        query: StreamQuery,
+        *,
+        engine: Engine,
+        offsets: ClockOffsets,
+        clock: Clock,
+        stop: threading.Event,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.name = name
+        self.state = "connecting"
+        self._query = query
+        self._engine = engine
+        self._offsets = offsets
+        self._clock = clock
+        self._stop = stop
+        self._on_failure = on_failure
+        self._inlet: AnyInlet | None = None
+        self._offset: ClockOffset | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def connect(self, timeout_s: float) -> None:
+        """Find the stream, open it and measure its clock; returns early if told to stop.
+
+        Raises
+        ------
+        UserError
+            If it does not come in time, or is not what the configuration and the decoders need.
+        StreamLostError
+            If it went away meanwhile.
+        """
+        info = resolve(self._query, timeout_s, self._stop)
+        if info is None:
+            return
+        inlet = self._open(info)
+        self._inlet = inlet
+        self._offset = self._offsets.watch(inlet)
+        self._offset.wait(_FIRST_OFFSET_S)
+        self.state = "live"
+
+    def start(self) -> None:
+        """Start the thread; the source must be connected."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the thread has ended, and let go of the source."""
+        if self._thread.is_alive():
+            self._thread.join()
+        self._disconnect()
+
+    @abstractmethod
+    def _open(self, info: pylsl.StreamInfo) -> AnyInlet:
+        """Open the stream and check that it is what is needed."""
+
+    @abstractmethod
+    def _follow(self, inlet: AnyInlet, offset_s: float) -> None:
+        """Pull once, and hand on what came; ``offset_s`` leads from the sender's clock to ours."""
+
+    @abstractmethod
+    def _abandon(self, verdict: Verdict, reason: str) -> None:
+        """Account for what still waits for this source."""
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                if self._inlet is None or self._offset is None:
+                    self._reconnect()
+                    continue
+                try:
+                    self._follow(self._inlet, self._offset.seconds or 0.0)
+                except StreamLostError as lost:
+                    log.warning("%s; waiting for it to come back", lost)
+                    self.state = "lost"
+                    self._disconnect()
+                    self._abandon(Verdict.GAP, "the stream was lost")
+            self._abandon(Verdict.SHUTDOWN, "the service stopped")
+        except BaseException as error:  # noqa: BLE001 - a dead thread must end the service, not hang it
+            self._on_failure(error)
+
+    def _reconnect(self) -> None:
+        try:
+            self.connect(math.inf)
+        except (UserError, StreamLostError) as error:
+            log.warning("%s: %s", self.name, error)
+            self._disconnect()
+            self._stop.wait(_RETRY_S)
+
+    def _disconnect(self) -> None:
+        if self._offset is not None:
+            self._offsets.forget(self._offset)
+            self._offset = None
+        if self._inlet is not None:
+            self._inlet.close()
+            self._inlet = None
+
+
+class SignalFeed(Feed[SignalInlet]):
+    """Feeds a signal stream to the engine and windows that are complete to ``on_job``.
+
+    Parameters
+    ----------
+    stream
+        Its table in the configuration.
+    allow_speed
+        Accept a replay that runs faster than real time.
+    on_job
+        Takes each complete window.
+    """
+
+    def __init__(
+        self,
+        stream: SignalStream,
+        *,
+        allow_speed: bool,
+        on_job: Callable[[Job], None],
+        engine: Engine,
+        offsets: ClockOffsets,
+        clock: Clock,
+        stop: threading.Event,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(
+            stream.id,
+            stream.lsl,
+            engine=engine,
+            offsets=offsets,
+            clock=clock,
+            stop=stop,
+            on_failure=on_failure,
+        )
+        self._stream = stream
+        self._allow_speed = allow_speed
+        self._on_job = on_job
+
+    def _open(self, info: pylsl.StreamInfo) -> SignalInlet:
+        inlet = SignalInlet(
+            info, self._clock, unit=self._stream.unit, channel_names=self._stream.channel_names
+        )
+        about = inlet.describe()
+        if about.speed != 1.0 and not self._allow_speed:
+            raise UserError(
+                f"stream {self.name!r} is a replay at {about.speed:g} times real time; replay it at speed 1, "
+                "or set allow_speed = true in [service] (latencies are then not comparable)"
+            )
+        self._engine.connect(
+            self.name,
+            about.channels,
+            about.rate_hz / about.speed,
+            simulated=about.simulated,
+            speed=about.speed,
+        )
+        log.info(
+            "stream %s: %r on %s, %d channels at %g Hz%s",
+            self.name,
+            about.name,
+            about.hostname,
+            len(about.channels),
+            about.rate_hz,
+            ", SIMULATED" if about.simulated else "",
+        )
+        return inlet
+
+    def _follow(self, inlet: SignalInlet, offset_s: float) -> None:
+        chunk = inlet.pull(_PULL_S)
+        if chunk is not None:
+            times = chunk.stamps + (offset_s - self._stream.delay_s)
+            self._engine.feed(self.name, chunk.samples, chunk.stamps, times, chunk.arrival)
+        for job in self._engine.advance(self.name):
+            self._on_job(job)
+
+    def _abandon(self, verdict: Verdict, reason: str) -> None:
+        self._engine.disconnect(self.name, verdict, reason)
+
+
+class MarkerFeed(Feed[MarkerInlet]):
+    """Feeds a marker stream to the engine.
+
+    Parameters
+    ----------
+    delay_s
+        Seconds from a marker to the picture on the screen.
+    """
+
+    def __init__(
+        self,
+        query: StreamQuery,
+        *,
+        delay_s: float,
+        engine: Engine,
+        offsets: ClockOffsets,
+        clock: Clock,
+        stop: threading.Event,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(
+            f"markers ({query})",
+            query,
+            engine=engine,
+            offsets=offsets,
+            clock=clock,
+            stop=stop,
+            on_failure=on_failure,
+        )
+        self._delay_s = delay_s
+
+    def _open(self, info: pylsl.StreamInfo) -> MarkerInlet:
+        inlet = MarkerInlet(info, self._clock)
+        log.info("markers: %r on %s", inlet.name, inlet.hostname)
+        return inlet
+
+    def _follow(self, inlet: MarkerInlet, offset_s: float) -> None:
+        for label, stamp, arrival in inlet.pull(_PULL_S):
+            self._engine.admit(
+                Marker(
+                    source=inlet.name,
+                    label=label,
+                    stamp=stamp,
+                    time=stamp + (offset_s + self._delay_s),
+                    arrival=arrival,
+                )
+            )
+
+    def _abandon(self, verdict: Verdict, reason: str) -> None:
+        """Nothing waits for a marker stream: its markers were handed on as they came."""

@@ -1,0 +1,229 @@
+"""The live service: threads, queues and the bus around the engine.
+
+One ingest thread a signal stream, one reading thread a marker stream, one inference thread, one clock thread
+and the broker's thread, which owns all sockets. Queues between them are bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import click
+
+from rtdecode.bus.broker import Broker
+from rtdecode.config import ServeConfig
+from rtdecode.contracts import ControlReply, StatusMessage, Verdict
+from rtdecode.decoder import Decoder
+from rtdecode.engine import Engine, Job
+from rtdecode.feeds import MarkerFeed, SignalFeed
+from rtdecode.markers import MarkerGate
+from rtdecode.sources.clock_offsets import ClockOffsets
+from rtdecode.sources.lsl import LslClock
+
+if TYPE_CHECKING:
+    from rtdecode.bus.sockets import Endpoints
+    from rtdecode.contracts import ControlRequest
+
+log = logging.getLogger(__name__)
+
+_HEARTBEAT_S = 1.0
+
+State = Literal["connecting", "live", "stopping", "stopped"]
+
+
+class Service:
+    """Decodes live streams as a configuration says, until told to stop.
+
+    As a context manager it connects on entry, and on exit drains, accounts for the rest and closes the bus.
+
+    Parameters
+    ----------
+    config
+        What to serve.
+
+    Raises
+    ------
+    UserError
+        If a decoder cannot be loaded; on entry, if a port is taken, or if a stream does not come in time or
+        does not fit its decoders.
+    """
+
+    def __init__(self, config: ServeConfig) -> None:
+        self._config = config
+        self._clock = LslClock()
+        decoders: dict[str, list[Decoder]] = {stream.id: [] for stream in config.streams}
+        for entry in config.decoders:
+            decoders[entry.stream or config.streams[0].id].append(Decoder(entry.path))
+        self._decoders = [decoder for group in decoders.values() for decoder in group]
+        bus = config.bus
+        self._broker = Broker(
+            bus.host,
+            bus.publish_port,
+            bus.subscribe_port,
+            bus.control_port,
+            self._on_control,
+            clock=self._clock.now,
+        )
+        gate = MarkerGate.from_settings(config.markers)
+        self._engine = Engine(decoders, gate, config.markers, self._clock, config.service, self._broker.publish)
+        self._offsets = ClockOffsets()
+        self._jobs: queue.Queue[Job | None] = queue.Queue(config.service.queue)
+        self._stop = threading.Event()
+        self._state: State = "connecting"
+        self._failure: BaseException | None = None
+        self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
+        self._signals = [
+            SignalFeed(
+                stream,
+                allow_speed=config.service.allow_speed,
+                on_job=self._enqueue,
+                engine=self._engine,
+                offsets=self._offsets,
+                clock=self._clock,
+                stop=self._stop,
+                on_failure=self._fail,
+            )
+            for stream in config.streams
+        ]
+        self._markers = [
+            MarkerFeed(
+                query,
+                delay_s=config.markers.delay_s,
+                engine=self._engine,
+                offsets=self._offsets,
+                clock=self._clock,
+                stop=self._stop,
+                on_failure=self._fail,
+            )
+            for query in config.markers.streams
+        ]
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the bus listens, once entered."""
+        return self._broker.endpoints
+
+    def __enter__(self) -> Self:
+        self._broker.start()
+        try:
+            for decoder in self._decoders:
+                decoder.warm_up()
+            self._offsets.start()
+            self._connect()
+        except BaseException:
+            self._shut_down()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._shut_down()
+        if self._failure is not None:
+            raise self._failure
+
+    def wait(self) -> None:
+        """Publish a heartbeat each second until a stop is requested."""
+        while not self._stop.wait(_HEARTBEAT_S):
+            self._broker.publish(self.status())
+
+    def request_stop(self) -> None:
+        """Ask for a stop; from any thread or signal handler."""
+        self._stop.set()
+
+    def status(self) -> StatusMessage:
+        """Both ledgers and the state of every stream."""
+        return StatusMessage(
+            simulated=any(decoder.manifest.simulated for decoder in self._decoders),
+            state=self._state,
+            accounts=self._engine.accounts(),
+            streams={feed.name: feed.state for feed in (*self._signals, *self._markers)},
+            provider=self._decoders[0].provider,
+        )
+
+    def _connect(self) -> None:
+        """Connect to all streams within ``wait_s``, then start their threads together."""
+        deadline = self._clock.now() + self._config.service.wait_s
+        feeds = (*self._signals, *self._markers)
+        for feed in feeds:
+            feed.connect(max(deadline - self._clock.now(), 0.0))
+        if self._stop.is_set():
+            return
+        self._inference.start()
+        for feed in feeds:
+            feed.start()
+        self._set_state("live")
+
+    def _shut_down(self) -> None:
+        self._stop.set()
+        if self._state == "live":
+            self._set_state("stopping")
+        # Markers first, so that the signal feeds account for every marker that came.
+        for feed in (*self._markers, *self._signals):
+            feed.join()
+        if self._inference.is_alive():
+            self._jobs.put(None)
+            self._inference.join()
+        self._offsets.stop()
+        self._set_state("stopped")
+        self._broker.stop()
+
+    def _set_state(self, state: State) -> None:
+        self._state = state
+        self._broker.publish(self.status())
+
+    def _enqueue(self, job: Job) -> None:
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            self._engine.end(job, Verdict.OVERFLOW, f"{self._jobs.maxsize} windows already wait for the decoder")
+
+    def _infer(self) -> None:
+        try:
+            while (job := self._jobs.get()) is not None:
+                self._engine.decode(job)
+        except BaseException as error:  # noqa: BLE001 - a dead thread must end the service, not hang it
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        log.error("%s: %s", threading.current_thread().name, error)
+        self._failure = error
+        self._stop.set()
+
+    def _on_control(self, request: ControlRequest) -> ControlReply:
+        if request.op == "decoders":
+            return ControlReply(
+                ok=True, decoders={decoder.sha256: decoder.manifest for decoder in self._decoders}
+            )
+        if request.op == "stop":
+            self.request_stop()
+        return ControlReply(ok=True, status=self.status())
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--verbose", "-v", is_flag=True, help="Log more.")
+def serve(config: Path, verbose: bool) -> None:
+    """Decode the live streams named in CONFIG and publish the answers, until interrupted."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    service = Service(ServeConfig.load(config))
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
+            signal.signal(getattr(signal, name), lambda *_: service.request_stop())
+    with service:
+        where = service.endpoints
+        log.info("live: publishing on %s, workers on %s, control on %s", *where)
+        service.wait()
+    accounts = service.status().accounts
+    log.info("markers: %s", _counts(accounts.markers))
+    log.info("requests: %s", _counts(accounts.requests))
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "none"

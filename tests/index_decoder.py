@@ -1,0 +1,107 @@
+"""A decoder that shows which samples its window holds, for the fixture whose first channel is the index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from rtdecode.contracts import (
+    Channel,
+    DecoderManifest,
+    EmbeddingSpace,
+    FrontEndStep,
+    Head,
+    Provenance,
+    Resampling,
+    Scaling,
+    SignalContract,
+    Window,
+)
+from rtdecode.decoder import MANIFEST_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SPACE = EmbeddingSpace(
+    encoder="test", weights_sha256="0" * 64, layer="none", pooling="none", preprocessing="none", dim=2
+)
+
+
+def index_channels(n: int = 3) -> tuple[Channel, ...]:
+    """Channels of the fixture; the first holds the sample index."""
+    return tuple(Channel(name=f"CH{i}", type="eeg", unit="V") for i in range(n))
+
+
+def index_manifest(
+    *,
+    rate_hz: float = 256.0,
+    window: tuple[int, int] = (0, 20),
+    name: str = "index",
+    channels: Sequence[Channel] | None = None,
+    front_end: Sequence[FrontEndStep] = (),
+    on_missing: str = "refuse",
+    max_missing: int = 0,
+) -> DecoderManifest:
+    """Manifest of a decoder whose embedding is the first channel's first and last value in the window."""
+    cut = Window(first_sample=window[0], last_sample=window[1])
+    return DecoderManifest(
+        name=name,
+        signal=SignalContract(
+            channels=tuple(channels or index_channels()),
+            rate_hz=rate_hz,
+            front_end=tuple(front_end),
+            window=cut,
+            resampling=Resampling(rate_hz=rate_hz, n_times=cut.n_samples),
+        ),
+        scaling=Scaling(baseline_s=None, clamp=20),
+        on_missing=on_missing,
+        max_missing=max_missing,
+        heads=(
+            Head(name="embedding", role="retrieval", space=SPACE, target_mean=(0, 0), target_sd=(1, 1)),
+        ),
+        provenance=Provenance(
+            dataset="none",
+            subjects=("none",),
+            split_sha256="0" * 64,
+            n_trials=1,
+            hours=0,
+            model="index",
+            fold_rule="none",
+            created="2026-01-01T00:00:00Z",
+            versions={},
+        ),
+        simulated=True,
+    )
+
+
+def write_index_decoder(path: Path, manifest: DecoderManifest | None = None) -> DecoderManifest:
+    """Write the ONNX file of :func:`index_manifest`, and return the manifest."""
+    manifest = manifest or index_manifest()
+    n_samples, n_channels = manifest.signal.window.n_samples, len(manifest.signal.channels)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["window", "spatial"], ["mixed"]),
+            helper.make_node("Gather", ["mixed", "ends"], ["edges"], axis=1),
+            helper.make_node("Gather", ["edges", "first_channel"], ["embedding"], axis=2),
+        ],
+        "index",
+        [
+            helper.make_tensor_value_info("window", TensorProto.FLOAT, ["batch", n_samples, n_channels]),
+            helper.make_tensor_value_info("spatial", TensorProto.FLOAT, [n_channels, n_channels]),
+        ],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 2])],
+        [
+            numpy_helper.from_array(np.eye(n_channels, dtype=np.float32), "spatial"),
+            numpy_helper.from_array(np.array([0, n_samples - 1]), "ends"),
+            numpy_helper.from_array(np.array(0), "first_channel"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {MANIFEST_KEY: manifest.model_dump_json()})
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return manifest

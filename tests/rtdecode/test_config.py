@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rtdecode.config import ServeConfig
+from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MINIMAL = """
+[[streams]]
+id = "eeg"
+lsl = { type = "EEG" }
+
+[[markers.streams]]
+type = "Markers"
+
+[[decoders]]
+path = "decoder.onnx"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "serve.toml").write_text(text)
+    return folder / "serve.toml"
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = ServeConfig.load(write(tmp_path, MINIMAL + '[markers]\ntable = "t.csv"\n'))
+    assert config.decoders[0].path == tmp_path / "decoder.onnx"
+    assert config.markers.table == tmp_path / "t.csv"
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTDECODE_BUS__PUBLISH_PORT", "6001")
+    config = ServeConfig.load(write(tmp_path, MINIMAL + "[bus]\npublish_port = 6000\ncontrol_port = 6002\n"))
+    assert (config.bus.publish_port, config.bus.control_port) == (6001, 6002)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (MINIMAL + "[bus]\nport = 1\n", "bus.port: unknown key"),
+        (MINIMAL.replace("lsl = ", "lls = "), "streams.0.lls: unknown key"),
+        (MINIMAL.replace('type = "EEG"', ""), "name, type and source_id"),
+        (MINIMAL + '[[streams]]\nid = "meg"\nlsl = { type = "MEG" }\n', "must name its stream"),
+        (MINIMAL + '[[streams]]\nid = "eeg"\nlsl = { type = "MEG" }\n', "same id"),
+        (MINIMAL + 'stream = "meg"\n', "unknown stream 'meg'"),
+        (MINIMAL.replace("[[markers.streams]]\n", "[markers]\n"), "unknown key"),
+        (MINIMAL + '[bus]\nhost = "0.0.0.0"\n', "bus.host"),
+        ("[[streams]", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_names_the_key(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        ServeConfig.load(write(tmp_path, text))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read configuration"):
+        ServeConfig.load(tmp_path / "nothing.toml")

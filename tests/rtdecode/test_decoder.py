@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+from index_decoder import index_channels, index_manifest, write_index_decoder
+from onnx import TensorProto, helper
+
+from rtdecode.contracts import Channel
+from rtdecode.decoder import MANIFEST_KEY, Decoder
+from rtdecode.errors import MismatchError, UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_index_decoder(tmp_path / "index.onnx")
+    return tmp_path / "index.onnx"
+
+
+def test_runs_a_batch_through_the_graph(path: Path) -> None:
+    windows = np.arange(2 * 21 * 3, dtype=np.float32).reshape(2, 21, 3)
+    embedding = Decoder(path).run(windows)["embedding"]
+    np.testing.assert_array_equal(embedding, [[0, 60], [63, 123]])
+
+
+def test_channels_are_picked_by_name_in_any_order(path: Path) -> None:
+    decoder = Decoder(path)
+    offered = [Channel(name="EXTRA", type="misc", unit="1"), *reversed(index_channels())]
+    binding = decoder.bind("eeg", offered, 256.0)
+    samples = np.arange(8.0).reshape(2, 4)
+    np.testing.assert_array_equal(binding.select(samples), samples[:, [3, 2, 1]])
+
+
+def test_all_that_does_not_fit_is_said_at_once(path: Path) -> None:
+    offered = [Channel(name="CH0", type="eeg", unit="T"), Channel(name="CH1", type="eog", unit="V")]
+    with pytest.raises(MismatchError) as caught:
+        Decoder(path).bind("eeg", offered, 512.0)
+    text = str(caught.value)
+    assert "\n" not in text
+    for part in ("512 Hz", "256 Hz", "CH0 has unit T", "CH1 has type eog", "missing: CH2"):
+        assert part in text
+
+
+def test_a_missing_channel_is_rebuilt_where_the_manifest_allows(tmp_path: Path) -> None:
+    angles = np.linspace(0, np.pi, 5)
+    channels = [
+        Channel(
+            name=f"CH{i}", type="eeg", unit="V", position_m=(0.09 * np.cos(a), 0.01 * i, 0.09 * np.sin(a))
+        )
+        for i, a in enumerate(angles)
+    ]
+    write_index_decoder(
+        tmp_path / "d.onnx", index_manifest(channels=channels, on_missing="repair", max_missing=1)
+    )
+    decoder = Decoder(tmp_path / "d.onnx")
+    binding = decoder.bind("eeg", channels[1:], 256.0)
+    assert binding.missing == ("CH0",)
+    # A field that is the same everywhere is rebuilt exactly, whatever the interpolation.
+    window = binding.select(np.full((21, 4), 7.0)).astype(np.float32)[np.newaxis]
+    np.testing.assert_allclose(decoder.run(window, binding.repair)["embedding"], 7.0, rtol=1e-4)
+    with pytest.raises(MismatchError, match="rebuilds at most 1"):
+        decoder.bind("eeg", channels[2:], 256.0)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read decoder .*nothing\.onnx: No such file"):
+        Decoder(tmp_path / "nothing.onnx")
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.9])
+def test_a_truncated_file_is_refused(path: Path, keep: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
+    with pytest.raises(UserError, match="export the decoder again|no rtdecode decoder"):
+        Decoder(path)
+
+
+def test_a_foreign_onnx_file_is_refused(tmp_path: Path) -> None:
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "foreign", info[:1], info[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "foreign.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match="no rtdecode decoder"):
+        Decoder(tmp_path / "foreign.onnx")
+
+
+def test_a_manifest_from_the_future_is_refused(path: Path) -> None:
+    model = onnx.load(path)
+    text = model.metadata_props[0].value.replace('"schema_version":1', '"schema_version":2', 1)
+    helper.set_model_props(model, {MANIFEST_KEY: text})
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match="schema_version"):
+        Decoder(path)
+
+
+def test_a_graph_that_contradicts_its_manifest_is_refused(path: Path) -> None:
+    model = onnx.load(path)
+    helper.set_model_props(model, {MANIFEST_KEY: index_manifest(window=(0, 30)).model_dump_json()})
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match="contradicts its manifest"):
+        Decoder(path)
