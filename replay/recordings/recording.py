@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 Read = Callable[[int, int], NDArray[np.float64]]
 """``(start, stop)`` to samples of shape ``(stop - start, n_channels)``, SI units."""
 
+GAP_S = 0.1
+"""A step of the stamps that is longer than one sample by more than this is a break; so is one backwards."""
+
+
+def segment_starts(stamps: NDArray[np.float64], rate_hz: float) -> tuple[int, ...]:
+    """First sample of each stretch of ``stamps`` (seconds) without a break."""
+    excess = np.diff(stamps) - 1 / rate_hz
+    return 0, *(np.flatnonzero(np.abs(excess) > GAP_S) + 1).tolist()
+
 
 def array_reader(samples: NDArray[np.float64]) -> Read:
     """Read from samples that are in memory, shape ``(n_samples, n_channels)``, SI units."""
@@ -102,9 +111,9 @@ class Recording:
 
     name: str
     rate_hz: float
-    channels: tuple[Channel, ...]
+    channels: tuple[Channel, ...] = field(repr=False)
     n_samples: int
-    markers: Markers
+    markers: Markers = field(repr=False)
     reader: Read = field(repr=False)
     simulated: bool = False
     stamps: NDArray[np.float64] | None = field(default=None, repr=False)
@@ -154,6 +163,8 @@ class Recording:
         """
         if not 0 <= start <= stop <= self.n_samples:
             raise IndexError(f"samples {start} to {stop} of {self.n_samples}")
+        if start == stop:
+            return np.empty((0, len(self.channels)))
         return np.ascontiguousarray(self.reader(start, stop), dtype=np.float64)
 
     def blocks(self, n: int) -> Iterator[NDArray[np.float64]]:
@@ -162,12 +173,11 @@ class Recording:
             yield self.read(start, min(start + n, self.n_samples))
 
 
-def bids_entities(path: PurePath) -> dict[str, str]:
+def bids_entities(path: PurePath) -> tuple[str, str, str]:
     """Subject, session and run as a BIDS file name tells them; empty where it does not.
 
     >>> bids_entities(PurePath("sub-01_ses-a_task-x_run-2_eeg.vhdr"))
-    {'subject': '01', 'session': 'a', 'run': '2'}
+    ('01', 'a', '2')
     """
     found = dict(re.findall(r"(?:^|_)(sub|ses|run)-([a-zA-Z0-9]+)", path.name))
-    words = {"subject": "sub", "session": "ses", "run": "run"}
-    return {word: found.get(key, "") for word, key in words.items()}
+    return found.get("sub", ""), found.get("ses", ""), found.get("run", "")

@@ -1,0 +1,100 @@
+"""Recordings in the formats of the field, all read into one type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from replay.recordings.recording import Markers, Recording, array_reader
+from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Markers", "Recording", "array_reader", "read_recording"]
+
+_MNE_KINDS = {
+    ".fif": "FIF",
+    ".fif.gz": "FIF",
+    ".vhdr": "BrainVision",
+    ".edf": "EDF",
+    ".bdf": "BDF",
+    ".set": "EEGLAB",
+}
+_BESIDE = {".vmrk": ".vhdr", ".eeg": ".vhdr", ".fdt": ".set"}
+"""Files that belong to a recording, and the ending of the one to open."""
+
+
+def read_recording(
+    path: str | Path,
+    *,
+    units: str | None = None,
+    marker_channel: str | None = None,
+    signal_stream: str | None = None,
+    marker_streams: Sequence[str] | None = None,
+    rate_hz: float | None = None,
+) -> Recording:
+    """Open a recording; its ending tells the format.
+
+    FIF (``.fif``), BrainVision (``.vhdr``), EDF, BDF, EEGLAB (``.set``), XDF, and CSV with a marker column.
+
+    Parameters
+    ----------
+    path
+        The file.
+    units
+        Unit of the channels whose file does not say theirs, e.g. ``"uV"``. What the file says is kept.
+    marker_channel
+        Where the markers are: a trigger channel, a column of a CSV file, or ``"annotations"`` for the
+        annotations of a file that has a trigger channel too.
+    signal_stream, marker_streams
+        Names of the streams to take from an XDF file.
+    rate_hz
+        Sampling rate of a CSV file whose stamps do not tell it.
+
+    Returns
+    -------
+    Recording
+        Samples in SI units, read when they are asked for; markers at sample indices.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged or of an unknown format, or something must be stated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; check the path")
+    ending = "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    kind = {".xdf": "XDF", ".csv": "CSV", **_MNE_KINDS}.get(ending)
+    if kind is None:
+        if ending in _BESIDE:
+            raise UserError(f"{path}: is one part of a recording; open the {_BESIDE[ending]} file beside it")
+        raise UserError(
+            f"{path}: unknown format {ending!r}; known are .fif, .vhdr, .edf, .bdf, .set, .xdf or .csv"
+        )
+    _refuse(path, kind, "XDF", signal_stream=signal_stream, marker_streams=marker_streams)
+    _refuse(path, kind, "CSV", rate_hz=rate_hz)
+    if kind == "XDF":
+        from replay.recordings.xdf import read_xdf
+
+        return read_xdf(
+            path,
+            units=units,
+            marker_channel=marker_channel,
+            signal_stream=signal_stream,
+            marker_streams=marker_streams,
+        )
+    if kind == "CSV":
+        from replay.recordings.csv_table import read_csv
+
+        return read_csv(path, units=units, marker_channel=marker_channel, rate_hz=rate_hz)
+    from replay.recordings.mne_raw import read_mne
+
+    return read_mne(path, kind, units=units, marker_channel=marker_channel)
+
+
+def _refuse(path: Path, kind: str, only: str, **options: object) -> None:
+    """Refuse options that mean nothing for this format."""
+    if kind != only and (given := [name for name, value in options.items() if value is not None]):
+        raise UserError(f"{path}: {', '.join(given)} applies to {only} files; leave it out for {kind}")

@@ -1,0 +1,413 @@
+"""XDF files, as LabRecorder writes them: one signal stream, and the marker streams beside it.
+
+Stamps of all streams are brought to one clock, and freed of jitter, by pyxdf; each marker then belongs to
+the nearest sample, ties to the earlier.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import logging.handlers
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from replay.recordings.channels import stated_unit, type_from_text, unique_names, unknown_unit
+from replay.recordings.recording import GAP_S, Markers, Recording, bids_entities
+from replay.recordings.triggers import trigger_markers
+from rtdecode.contracts import Channel, ChannelType, Unit
+from rtdecode.errors import UserError
+from rtdecode.sources.metadata import parse_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_log = logging.getLogger(__name__)
+
+_MAGIC = b"XDF:"
+_SAMPLES_TAG = 3
+_LARGEST_HEAD_M = 0.5
+_METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+
+
+def read_xdf(
+    path: Path,
+    *,
+    units: str | None,
+    marker_channel: str | None,
+    signal_stream: str | None,
+    marker_streams: Sequence[str] | None,
+) -> Recording:
+    """Read an XDF file into memory.
+
+    The signal is the one stream of numbers at a regular rate that holds samples. Markers are those of the
+    streams named or typed as markers, or of all irregular streams if none is; a marker further than one
+    sample from any sample (before the start, after the end, in a break) is left out, and logged. A file that
+    ends in the middle of a chunk, as a crashed recorder leaves it, is read up to there, and that is logged.
+
+    Parameters
+    ----------
+    path
+        The file.
+    units
+        Unit of the channels that do not say theirs.
+    marker_channel
+        Channel of the signal stream that carries trigger codes; markers are then read from it alone.
+    signal_stream
+        Name of the signal stream, if there are several.
+    marker_streams
+        Names of the marker streams to take.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged, or the signal stream, a named stream or a unit is not known.
+    """
+    content = _complete_part(path)
+    listed = _list_streams(path, content)
+    chosen = _choose_signal(path, listed, signal_stream)
+    beside = [] if marker_channel is not None else _choose_markers(path, listed, chosen, marker_streams)
+    signal, *marking = _load(path, content, [chosen, *beside], break_s=GAP_S + 1 / chosen.rate_hz)
+
+    channels, factors = _channels(path, signal, stated_unit(units))
+    names = [channel.name for channel in channels]
+    if marker_channel is None:
+        markers = _aligned_markers(path, signal, marking)
+    elif marker_channel in names:
+        markers = trigger_markers([signal.values[:, names.index(marker_channel)]])
+    else:
+        raise UserError(f"{path}: has no channel {marker_channel!r}; it has {', '.join(names)}")
+
+    def read(start: int, stop: int) -> NDArray[np.float64]:
+        scaled: NDArray[np.float64] = signal.values[start:stop].astype(np.float64) * factors
+        return scaled
+
+    subject, session, run = bids_entities(path)
+    return Recording(
+        name=path.stem,
+        rate_hz=chosen.rate_hz,
+        channels=channels,
+        n_samples=len(signal.values),
+        markers=markers,
+        reader=read,
+        simulated=_text(_child(signal.description, "rtdecode"), "simulated") == "true",
+        stamps=signal.raw_stamps,
+        segment_starts=signal.segment_starts,
+        subject=subject,
+        session=session,
+        run=run,
+    )
+
+
+# --- chunks ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """One complete chunk: where its tag begins, and where it ends."""
+
+    begin: int
+    end: int
+
+
+def _complete_part(path: Path) -> bytes:
+    """Content of the file up to the end of its last complete chunk."""
+    content = path.read_bytes()
+    if not content.startswith(_MAGIC):
+        raise UserError(f"{path}: is no XDF file; check its name and where it comes from")
+    end = max((chunk.end for chunk in _chunks(path, content)), default=len(_MAGIC))
+    if end < len(content):
+        _log.warning("%s: ends in the middle of a chunk; it is read up to there", path)
+    return content[:end]
+
+
+def _chunks(path: Path, content: bytes) -> Iterator[_Chunk]:
+    """Complete chunks, in order."""
+    at = len(_MAGIC)
+    while at < len(content):
+        length, begin = _length(path, content, at)
+        if length is None or begin + length > len(content):
+            return
+        yield _Chunk(begin, begin + length)
+        at = begin + length
+
+
+def _length(path: Path, content: bytes, at: int) -> tuple[int | None, int]:
+    """Read a length of variable width, and where what follows it begins; None if the file ends before."""
+    width = content[at]
+    if width not in (1, 4, 8):
+        raise UserError(f"{path}: is damaged at byte {at}; restore it from a complete copy")
+    after = at + 1 + width
+    return (int.from_bytes(content[at + 1 : after], "little") if after <= len(content) else None), after
+
+
+# --- streams ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A stream as the file's headers list it."""
+
+    stream_id: int
+    name: str
+    type: str
+    rate_hz: float
+    is_text: bool
+    n_samples: int
+
+    @property
+    def is_regular(self) -> bool:
+        return self.rate_hz > 0 and not self.is_text
+
+    @property
+    def says_markers(self) -> bool:
+        text = f"{self.name} {self.type}".casefold()
+        return any(word in text for word in ("marker", "event", "stim", "trigger"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A stream with its samples.
+
+    ``stamps`` are on the common clock and free of jitter, ``raw_stamps`` as the file has them. ``values`` has
+    shape ``(n_samples, n_channels)``, or is a list of lists of text.
+    """
+
+    name: str
+    type: str
+    rate_hz: float
+    description: dict[str, Any]
+    values: Any
+    stamps: NDArray[np.float64]
+    raw_stamps: NDArray[np.float64]
+    segment_starts: tuple[int, ...]
+
+
+def _list_streams(path: Path, content: bytes) -> list[_Listed]:
+    import pyxdf
+
+    counts: dict[int, int] = {}
+    for chunk in _chunks(path, content):
+        if int.from_bytes(content[chunk.begin : chunk.begin + 2], "little") == _SAMPLES_TAG:
+            stream_id = int.from_bytes(content[chunk.begin + 2 : chunk.begin + 6], "little")
+            n_samples, _ = _length(path, content, chunk.begin + 6)
+            counts[stream_id] = counts.get(stream_id, 0) + (n_samples or 0)
+    try:
+        headers = pyxdf.resolve_streams(io.BytesIO(content))
+    except Exception as error:  # whatever damaged bytes lead to
+        raise _damaged(path, str(error)) from error
+    return [
+        _Listed(
+            stream_id=header["stream_id"],
+            name=header["name"] or "",
+            type=header["type"] or "",
+            rate_hz=header["nominal_srate"],
+            is_text=header["channel_format"] == "string",
+            n_samples=counts.get(header["stream_id"], 0),
+        )
+        for header in headers
+    ]
+
+
+def _choose_signal(path: Path, listed: list[_Listed], name: str | None) -> _Listed:
+    candidates = [stream for stream in listed if stream.is_regular and stream.n_samples]
+    there = ", ".join(repr(stream.name) for stream in candidates)
+    if name is not None:
+        candidates = [stream for stream in candidates if stream.name == name]
+        if not candidates:
+            raise UserError(f"{path}: has no signal stream {name!r}; it has {there or 'none'}")
+    if not candidates:
+        raise UserError(f"{path}: has no regular stream that holds samples; nothing can be replayed from it")
+    if len(candidates) > 1:
+        raise UserError(
+            f"{path}: has several signal streams ({there}); name one of them (signal_stream, --signal-stream)"
+        )
+    return candidates[0]
+
+
+def _choose_markers(
+    path: Path, listed: list[_Listed], signal: _Listed, names: Sequence[str] | None
+) -> list[_Listed]:
+    if names is not None:
+        if missing := set(names) - {stream.name for stream in listed}:
+            there = ", ".join(repr(stream.name) for stream in listed)
+            raise UserError(f"{path}: has no stream {', '.join(sorted(missing))}; it has {there}")
+        return [stream for stream in listed if stream.name in names and stream is not signal]
+    irregular = [stream for stream in listed if not stream.is_regular and stream.n_samples]
+    return [stream for stream in irregular if stream.says_markers] or irregular
+
+
+def _load(path: Path, content: bytes, streams: Sequence[_Listed], break_s: float) -> list[_Loaded]:
+    """Load streams, in the order given.
+
+    ``break_s`` is the shortest step of the stamps that counts as a break: with pyxdf's own (500 samples)
+    shorter ones would be smeared over all stamps.
+    """
+    import pyxdf
+
+    raw_stamps: dict[int, list[NDArray[np.float64]]] = {stream.stream_id: [] for stream in streams}
+
+    def keep_stamps(values: Any, stamps: Any, header: Any, stream_id: int) -> tuple[Any, Any, Any]:
+        raw_stamps[stream_id].append(stamps.copy())
+        return values, stamps, header
+
+    try:
+        with _pyxdf_says(path):
+            loaded, _ = pyxdf.load_xdf(
+                io.BytesIO(content),
+                select_streams=[stream.stream_id for stream in streams],
+                on_chunk=keep_stamps,
+                jitter_break_threshold_seconds=break_s,
+                jitter_break_threshold_samples=0,
+            )
+    except UserError:
+        raise
+    except Exception as error:  # whatever damaged bytes lead to
+        raise _damaged(path, str(error)) from error
+    by_id = {stream["info"]["stream_id"]: stream for stream in loaded}
+    return [
+        _Loaded(
+            name=stream.name,
+            type=stream.type,
+            rate_hz=stream.rate_hz,
+            description=_child(by_id[stream.stream_id]["info"], "desc"),
+            values=by_id[stream.stream_id]["time_series"],
+            stamps=by_id[stream.stream_id]["time_stamps"],
+            raw_stamps=np.concatenate([*raw_stamps[stream.stream_id], np.empty(0)]),
+            segment_starts=tuple(int(first) for first, _ in by_id[stream.stream_id]["info"]["segments"]),
+        )
+        for stream in streams
+    ]
+
+
+@contextlib.contextmanager
+def _pyxdf_says(path: Path) -> Iterator[None]:
+    """Turn what pyxdf logs as errors into one, and the rest into our own log entries."""
+    handler = logging.handlers.BufferingHandler(capacity=1 << 20)
+    logger = logging.getLogger("pyxdf.pyxdf")
+    propagated, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated
+    for record in handler.buffer:
+        if record.levelno >= logging.ERROR:
+            raise _damaged(path, record.getMessage())
+        _log.info("%s: %s", path, record.getMessage())
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    first_line = (reason.splitlines() or [""])[0].rstrip(".")
+    return UserError(f"{path}: is damaged ({first_line}); restore it from a complete copy")
+
+
+# --- channels --------------------------------------------------------------------------------------------
+
+
+def _channels(
+    path: Path, signal: _Loaded, stated: tuple[Unit, float] | None
+) -> tuple[tuple[Channel, ...], NDArray[np.float64]]:
+    """Channels in SI units, and what to multiply the samples by to get there."""
+    n_channels = signal.values.shape[1]
+    entries = _child(signal.description, "channels").get("channel") or []
+    if len(entries) != n_channels:
+        entries = [{}] * n_channels
+    entries = [entry if isinstance(entry, dict) else {} for entry in entries]
+    labels = [_text(entry, "label") or f"ch{i + 1}" for i, entry in enumerate(entries)]
+    positions = _positions_m(entries)
+    channels, factors = [], []
+    for i, name in enumerate(unique_names(labels)):
+        kind = type_from_text(_text(entries[i], "type")) or type_from_text(signal.type) or ChannelType.MISC
+        unit_text = _text(entries[i], "unit")
+        understood = parse_unit(unit_text) or stated
+        if kind is ChannelType.STIM:
+            understood = Unit.NONE, 1.0
+        if understood is None:
+            raise unknown_unit(path, name, unit_text)
+        unit, factor = understood
+        channels.append(Channel(name=name, type=kind, unit=unit, position_m=positions[i]))
+        factors.append(factor)
+    return tuple(channels), np.asarray(factors)
+
+
+def _positions_m(entries: Sequence[dict[str, Any]]) -> list[tuple[float, float, float] | None]:
+    """Sensor positions in metres.
+
+    The XDF specification asks for millimetres, and some programs write metres; where the file does not say,
+    sensors that all lie within half a metre of the head's centre as they are written are in metres.
+    """
+    locations = [_child(entry, "location") for entry in entries]
+    written = np.full((len(entries), 3), np.nan)
+    for i, location in enumerate(locations):
+        with contextlib.suppress(ValueError):
+            written[i] = [float(_text(location, axis)) for axis in "XYZ"]
+    known = np.all(np.isfinite(written), axis=1) & np.any(written != 0, axis=1)
+    if not np.any(known):
+        return [None] * len(entries)
+    in_metres = np.max(np.linalg.norm(written[known], axis=1)) < _LARGEST_HEAD_M
+    positions: list[tuple[float, float, float] | None] = []
+    for i, location in enumerate(locations):
+        scale = _METRES.get(_text(location, "unit"), 1.0 if in_metres else 1e-3)
+        x, y, z = (written[i] * scale).tolist()
+        positions.append((x, y, z) if known[i] else None)
+    return positions
+
+
+def _child(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    """First child element of that name; empty if there is none."""
+    children = entry.get(key) or [{}]
+    return children[0] if isinstance(children[0], dict) else {}
+
+
+def _text(entry: dict[str, Any], key: str) -> str:
+    """Text of the first child element of that name; empty if there is none."""
+    children = entry.get(key) or [""]
+    return children[0].strip() if isinstance(children[0], str) else ""
+
+
+# --- markers ---------------------------------------------------------------------------------------------
+
+
+def _aligned_markers(path: Path, signal: _Loaded, streams: Sequence[_Loaded]) -> Markers:
+    """Markers of all streams at their nearest samples."""
+    stamps = np.concatenate([np.empty(0), *(stream.stamps for stream in streams)])
+    labels = [_label(values) for stream in streams for values in stream.values]
+    order = np.argsort(stamps, kind="stable")
+    stamps, labels = stamps[order], [labels[i] for i in order]
+    nearest = _nearest(signal.stamps, stamps)
+    near = np.abs(signal.stamps[nearest] - stamps) <= 1 / signal.rate_hz
+    if outside := int(np.sum(~near)):
+        _log.warning("%s: %d markers lie where there are no samples, and are left out", path, outside)
+    kept = [label for label, is_near in zip(labels, near.tolist(), strict=True) if is_near]
+    return Markers.in_order(nearest[near], kept)
+
+
+def _nearest(samples: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Index of the sample nearest to each time, ties to the earlier."""
+    order = np.argsort(samples, kind="stable")  # a clock that was set back leaves the stamps out of order
+    in_order = samples[order]
+    after = np.clip(np.searchsorted(in_order, times), 1, max(len(samples) - 1, 1))
+    before = after - 1
+    after = np.minimum(after, len(samples) - 1)
+    is_before = times - in_order[before] <= in_order[after] - times
+    nearest: NDArray[np.int64] = order[np.where(is_before, before, after)]
+    return nearest
+
+
+def _label(values: Any) -> str:
+    """Text of one marker: its text, or its number, whole numbers without a decimal point."""
+    return ",".join(_as_text(value) for value in values)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
