@@ -72,7 +72,7 @@ class _Inlet:
         try:
             self.info: pylsl.StreamInfo = inlet.info(timeout_s)
             inlet.open_stream(timeout_s)
-        except (pylsl.LostError, pylsl.util.TimeoutError) as error:
+        except (pylsl.util.LostError, pylsl.util.TimeoutError) as error:
             raise StreamLostError(
                 f"stream {self.name!r} was found but did not answer within {timeout_s:g} s"
             ) from error
@@ -91,7 +91,7 @@ class _Inlet:
             raise StreamLostError(f"the inlet of stream {self.name!r} is closed")
         try:
             values, stamps = self._inlet.pull_chunk(timeout_s, max_samples, min_samples=1, as_numpy=True)
-        except pylsl.LostError as error:
+        except pylsl.util.LostError as error:
             raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
         return values, stamps, self.clock.now()
 
@@ -112,7 +112,7 @@ class _Inlet:
             return float(inlet.time_correction(timeout_s))
         except pylsl.util.TimeoutError:
             return None
-        except pylsl.LostError as error:
+        except pylsl.util.LostError as error:
             raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
 
     def close(self) -> None:

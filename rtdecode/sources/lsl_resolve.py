@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -13,11 +14,12 @@ from rtdecode.contracts import Contract
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
-_SLICE_S = 0.5
-"""How long one look for a stream lasts, hence how soon a request to stop is heard."""
+_LOOK_S = 0.02
+"""Time between two looks at what liblsl's own resolver thread has collected."""
+_SETTLE_S = 0.75
+"""liblsl asks the network each 0.5 s, and some streams answer only to its second question."""
 
 
 class StreamQuery(Contract):
@@ -31,8 +33,6 @@ class StreamQuery(Contract):
     def _at_least_one(self) -> Self:
         if not self._wanted():
             raise ValueError("say at least one of name, type and source_id")
-        if any("'" in text and '"' in text for text in self._wanted().values()):
-            raise ValueError("a text with both kinds of quotation marks cannot be asked for")
         return self
 
     @classmethod
@@ -56,10 +56,9 @@ class StreamQuery(Contract):
     def _wanted(self) -> dict[str, str]:
         return self.model_dump(exclude_none=True)
 
-    def predicate(self) -> str:
-        """Return the query as an XPath predicate, for liblsl."""
-        quoted = {key: f'"{text}"' if "'" in text else f"'{text}'" for key, text in self._wanted().items()}
-        return " and ".join(f"{key}={text}" for key, text in quoted.items())
+    def fits(self, info: pylsl.StreamInfo) -> bool:
+        """Whether this is a stream that is meant."""
+        return all(getattr(info, key)() == text for key, text in self._wanted().items())
 
     def __str__(self) -> str:
         return ", ".join(f"{key} {text!r}" for key, text in self._wanted().items())
@@ -70,8 +69,8 @@ def resolve(
 ) -> pylsl.StreamInfo | None:
     """Find the one stream that fits.
 
-    Half a second is spent on looking for a second one, because taking whichever answers first would make a
-    lab's result depend on the network.
+    Once a stream fits, three quarters of a second are spent on looking for a second one, because taking
+    whichever answers first would make a lab's result depend on the network.
 
     Parameters
     ----------
@@ -80,7 +79,7 @@ def resolve(
     timeout_s
         How long to look; may be ``math.inf``.
     stop
-        Ends the search within half a second when set.
+        Ends the search at once when set.
 
     Returns
     -------
@@ -92,26 +91,36 @@ def resolve(
     UserError
         If nothing fits within the time (the message lists what was seen), or if several streams do.
     """
-    predicate = query.predicate()
+    # One resolver of all streams in the background: pylsl's one-shot calls cannot be interrupted, and with a
+    # time-out of 0.5 s they were seen to take 5.5 s.
+    resolver = pylsl.ContinuousResolver(forget_after=2.0)
+    stop = stop or threading.Event()
     deadline = time.monotonic() + timeout_s
-    while stop is None or not stop.is_set():
-        left_s = deadline - time.monotonic()
-        if pylsl.resolve_bypred(predicate, 1, min(max(left_s, 0.0), _SLICE_S)):
-            found = pylsl.resolve_bypred(predicate, 2, _SLICE_S)
-            if len(found) == 1:
-                return found[0]
-            if found:
-                raise UserError(
-                    f"{len(found)} LSL streams fit {query}: {_listing(found)}; say more of name, type and "
-                    "source_id to tell them apart"
-                )
-        elif left_s <= 0:
-            seen = pylsl.resolve_streams(2 * _SLICE_S)
+    settled_at: float | None = None
+    while not stop.wait(_LOOK_S):
+        seen = resolver.results()
+        found = [info for info in seen if query.fits(info)]
+        now = time.monotonic()
+        if not found:
+            settled_at = None
+        elif settled_at is None:
+            settled_at = now + _SETTLE_S
+        if settled_at is None:
+            if now < deadline:
+                continue
             saw = f"seen: {_listing(seen)}" if seen else "no stream at all was seen"
             raise UserError(
                 f"no LSL stream fits {query} within {timeout_s:g} s; {saw}; start the device's LSL stream or "
                 "correct the configuration (`rtdecode doctor` checks the network)"
             )
+        if now < settled_at:
+            continue
+        if len(found) == 1:
+            return found[0]
+        raise UserError(
+            f"{len(found)} LSL streams fit {query}: {_listing(found)}; say more of name, type and "
+            "source_id to tell them apart"
+        )
     return None
 
 

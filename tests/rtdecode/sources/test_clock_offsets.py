@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import socket
+import threading
+
+import pylsl
+import pytest
+
+from rtdecode.errors import UserError
+from rtdecode.sources.base import StreamLostError
+from rtdecode.sources.clock_offsets import ClockOffsets
+from rtdecode.sources.lsl import LslClock, SignalInlet, StreamQuery, resolve
+
+LONG_S = 30.0
+
+
+class Remote:
+    """An inlet of another machine whose clock is ``offset_s`` behind, as far as anyone can tell."""
+
+    def __init__(self, offset_s: float | None = 12.5, hostname: str = "other") -> None:
+        self.name = "Amp"
+        self.hostname = hostname
+        self.offset_s = offset_s
+        self.lost = False
+        self.asked_twice = threading.Event()
+        self.threads: set[str] = set()
+        self._n = 0
+
+    def time_correction(self, timeout_s: float) -> float | None:
+        self.threads.add(threading.current_thread().name)
+        self._n += 1
+        if self._n > 2:
+            self.asked_twice.set()
+        if self.lost:
+            raise StreamLostError("gone")
+        return self.offset_s if timeout_s else None
+
+
+def test_the_offset_is_measured_at_once_and_on_a_thread_of_its_own() -> None:
+    remote = Remote()
+    with ClockOffsets(period_s=3600) as offsets:
+        offset = offsets.watch(remote)
+        assert offset.wait(LONG_S) == offset.seconds == 12.5
+    assert remote.threads == {"clock offsets"}
+
+
+def test_the_offset_is_kept_up_to_date() -> None:
+    remote = Remote()
+    with ClockOffsets(period_s=0.001) as offsets:
+        offset = offsets.watch(remote)
+        offset.wait(LONG_S)
+        remote.offset_s = 12.75
+        remote.asked_twice.clear()
+        remote._n = 0
+        assert remote.asked_twice.wait(LONG_S)
+        assert offset.seconds == 12.75
+
+
+def test_a_later_inlet_is_measured_without_waiting_for_the_next_round() -> None:
+    with ClockOffsets(period_s=3600) as offsets:
+        offsets.watch(Remote()).wait(LONG_S)
+        assert offsets.watch(Remote(-1.0)).wait(LONG_S) == -1.0
+
+
+def test_a_lost_stream_keeps_its_last_offset_and_is_asked_no_more() -> None:
+    remote, other = Remote(), Remote()
+    with ClockOffsets(period_s=0.001) as offsets:
+        offset = offsets.watch(remote)
+        offset.wait(LONG_S)
+        remote.lost = True
+        offsets.watch(other)
+        assert other.asked_twice.wait(LONG_S)
+        assert offset.seconds == 12.5
+
+
+def test_a_stream_lost_before_the_first_measurement_says_so() -> None:
+    remote = Remote()
+    remote.lost = True
+    with (
+        ClockOffsets() as offsets,
+        pytest.raises(StreamLostError, match="lost before its clock was measured"),
+    ):
+        offsets.watch(remote).wait(LONG_S)
+
+
+def test_a_clock_that_cannot_be_measured_says_what_to_do() -> None:
+    with ClockOffsets() as offsets, pytest.raises(UserError, match=r"host 'other'.*UDP ports 16572-16604"):
+        offsets.watch(Remote(None)).wait(0.01)
+
+
+def test_a_forgotten_inlet_is_asked_no_more() -> None:
+    remote, other = Remote(), Remote()
+    with ClockOffsets(period_s=0.001) as offsets:
+        offset = offsets.watch(remote)
+        offset.wait(LONG_S)
+        offsets.forget(offset)
+        offsets.watch(other).wait(LONG_S)
+        asked = remote._n
+        other.asked_twice.clear()
+        assert other.asked_twice.wait(LONG_S)
+        assert remote._n <= asked + 1  # a round that had begun
+
+
+@pytest.mark.parametrize(("measured", "offset"), [(3e-5, 0.0), (-9e-4, 0.0), (0.5, 0.5), (-7200.0, -7200.0)])
+def test_a_sender_on_this_machine_has_no_offset(measured: float, offset: float) -> None:
+    with ClockOffsets() as offsets:
+        assert offsets.watch(Remote(measured, socket.gethostname())).wait(LONG_S) == offset
+
+
+def test_a_real_stream_of_this_machine_is_measured(make_info, source_id) -> None:
+    outlet = pylsl.StreamOutlet(make_info())
+    info = resolve(StreamQuery(source_id=source_id), LONG_S)
+    assert info is not None
+    inlet = SignalInlet(info, LslClock())
+    with ClockOffsets() as offsets:
+        assert offsets.watch(inlet).wait(LONG_S) == 0.0
+        del outlet
+    inlet.close()
