@@ -7,7 +7,9 @@ the stamps, and the unit must be stated, except for the Muse headband (columns `
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import csv
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,9 +21,9 @@ from rtdecode.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
     from numpy.typing import NDArray
 
+_ENCODING = "utf-8-sig"  # spreadsheets put a mark at the start
 _STAMP_COLUMNS = ("timestamps", "timestamp", "time")
 _MUSE_COLUMNS = frozenset({"TP9", "AF7", "AF8", "TP10"})
 _WHOLE_RATE_TOLERANCE = 2e-3  # clocks of devices differ by far less, no two common rates by so little
@@ -66,9 +68,9 @@ def read_csv(
         raise unknown_unit(path, names[0], "")
     unit, factor = stated
 
-    table = _table(path, columns, marker_column)
-    stamps = None if stamp_column is None else table[stamp_column].to_numpy()
-    samples = table[names].to_numpy() * factor
+    samples = _rows(path, columns, names, np.float64) * factor
+    stamps = None if stamp_column is None else _rows(path, columns, [stamp_column], np.float64)[:, 0]
+    texts = None if marker_column is None else _rows(path, columns, [marker_column], str)[:, 0]
     rate_hz = rate_hz if rate_hz is not None else _rate_hz(path, stamps)
     subject, session, run = bids_entities(path)
     return Recording(
@@ -78,7 +80,7 @@ def read_csv(
             Channel(name=name, type=type_from_text(name) or ChannelType.EEG, unit=unit) for name in names
         ),
         n_samples=len(samples),
-        markers=_markers([] if marker_column is None else table[marker_column].tolist()),
+        markers=_markers([] if texts is None else texts.tolist()),
         reader=array_reader(samples),
         stamps=stamps,
         segment_starts=(0,) if stamps is None else segment_starts(stamps, rate_hz),
@@ -89,35 +91,44 @@ def read_csv(
 
 
 def _columns(path: Path) -> list[str]:
-    import pandas as pd
-
     try:
-        return [str(name) for name in pd.read_csv(path, nrows=0).columns]
-    except ValueError as error:  # pandas' own errors, and bytes that are no text
+        with path.open(newline="", encoding=_ENCODING) as file:
+            columns = [name.strip() for name in next(csv.reader(file), [])]
+    except (ValueError, csv.Error) as error:  # bytes that are no text
         raise _cannot_read(path, error) from error
+    if not all(columns) or len(set(columns)) != len(columns):
+        raise UserError(f"{path}: its first row does not name the columns, each differently; add such a row")
+    return columns
 
 
-def _table(path: Path, columns: list[str], marker_column: str | None) -> pd.DataFrame:
-    """All rows: numbers, but for the marker column; a row that is incomplete is refused."""
-    import pandas as pd
-
-    types = {name: str if name == marker_column else np.float64 for name in columns}
+def _rows(path: Path, columns: list[str], chosen: list[str], dtype: type) -> NDArray[Any]:
+    """Values of some columns, shape ``(n_rows, n_chosen)``; a row that is incomplete is refused."""
     try:
-        table = pd.read_csv(path, dtype=types, float_precision="round_trip")
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # that there are no rows
+            rows: NDArray[Any] = np.loadtxt(
+                path,
+                dtype=dtype,
+                delimiter=",",
+                comments=None,
+                quotechar='"',
+                skiprows=1,
+                usecols=[columns.index(name) for name in chosen],
+                ndmin=2,
+                encoding=_ENCODING,
+            )
     except ValueError as error:
         raise _cannot_read(path, error) from error
-    if table.empty:
+    if not len(rows):
         raise UserError(f"{path}: holds no samples; record it again or restore it from a copy")
-    numbers = table.drop(columns=[] if marker_column is None else marker_column)
-    incomplete = np.flatnonzero(numbers.isna().any(axis=1).to_numpy())
-    if len(incomplete):
-        raise UserError(f"{path}: row {incomplete[0] + 2} is incomplete; mend it, or restore a complete copy")
-    return table if marker_column is None else table.fillna({marker_column: ""})
+    if dtype is np.float64 and not np.all(np.isfinite(rows)):
+        row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        raise UserError(f"{path}: row {row + 2} holds a value that is no number; mend or remove the row")
+    return rows
 
 
-def _cannot_read(path: Path, error: ValueError) -> UserError:
-    reason = str(error).splitlines()[0].rstrip(".")
-    return UserError(f"{path}: cannot be read as CSV ({reason}); all rows but the first must be numbers")
+def _cannot_read(path: Path, error: Exception) -> UserError:
+    reason = (str(error).splitlines() or [""])[0].rstrip(".;")
+    return UserError(f"{path}: cannot be read as CSV ({reason}); mend the row, or restore a complete copy")
 
 
 def _marker_column(path: Path, columns: list[str], stated: str | None) -> str | None:

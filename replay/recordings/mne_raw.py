@@ -144,9 +144,14 @@ def _open(path: Path, kind: str) -> Any:
 @contextlib.contextmanager
 def _checked(path: Path, kind: str) -> Iterator[None]:
     """Turn MNE's warnings about missing data into errors, and its other remarks into log entries."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
+    mne_log = logging.getLogger("mne")
+    mne_log.addFilter(_nothing)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        mne_log.removeFilter(_nothing)
     for warning in caught:
         text = " ".join(str(warning.message).split())
         unfinished = kind in ("EDF", "BDF") and _edf_is_unfinished(path)
@@ -155,6 +160,11 @@ def _checked(path: Path, kind: str) -> Iterator[None]:
         if incomplete or (kind == "BrainVision" and text.startswith("Omitted")):
             raise UserError(f"{path}: is incomplete ({text.rstrip('.')}); restore it from a complete copy")
         _log.info("%s: %s", path, text)
+
+
+def _nothing(record: logging.LogRecord) -> bool:  # noqa: ARG001
+    """Let no log record through: MNE prints its warnings, too, and we hear them as warnings."""
+    return False
 
 
 def _cannot_read(kind: str, error: Exception) -> str:
@@ -321,20 +331,26 @@ def _annotations(path: Path, raw: Any) -> Markers:
 
 
 def _onset_samples(raw: Any) -> list[int]:
-    """Nearest samples of the annotations' onsets, ties to the earlier, counted from the first sample."""
+    """Nearest samples of the annotations' onsets, ties to the earlier."""
+    return [int(sample) for sample in np.ceil(_exact_onsets(raw) - 0.5)]
+
+
+def _exact_onsets(raw: Any) -> NDArray[np.float64]:
+    """Onsets of the annotations in samples from the first one."""
     # MNE counts onsets from the measurement's start, which lies first_samp before the first sample; the
     # rounding to a millionth of a sample keeps float noise from deciding ties
-    exact = np.round(raw.annotations.onset * raw.info["sfreq"] - raw.first_samp, 6)
-    return [int(sample) for sample in np.ceil(exact - 0.5)]
+    onsets: NDArray[np.float64] = np.round(raw.annotations.onset * raw.info["sfreq"] - raw.first_samp, 6)
+    return onsets
 
 
 def _segment_starts(raw: Any) -> tuple[int, ...]:
     starts = {0}
-    for sample, duration_s, text in zip(
-        _onset_samples(raw), raw.annotations.duration, raw.annotations.description, strict=True
+    # a break lies before a sample: EEGLAB puts it half a sample earlier
+    for onset, duration_s, text in zip(
+        np.ceil(_exact_onsets(raw)), raw.annotations.duration, raw.annotations.description, strict=True
     ):
         if str(text).casefold().startswith(_BREAKS):
-            starts.add(sample)
+            starts.add(int(onset))
             if str(text).casefold().startswith("bad_acq_skip"):  # the stretch itself is filled with zeros
-                starts.add(sample + round(duration_s * raw.info["sfreq"]))
+                starts.add(int(onset) + round(duration_s * raw.info["sfreq"]))
     return tuple(sorted(start for start in starts if 0 <= start < raw.n_times))

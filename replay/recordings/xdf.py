@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
+"""What a recorder puts between chunks every few seconds, so that a reader can find its way again."""
+
 _MAGIC = b"XDF:"
 _SAMPLES_TAG = 3
 _LARGEST_HEAD_M = 0.5
@@ -122,6 +125,8 @@ def _complete_part(path: Path) -> bytes:
     if not content.startswith(_MAGIC):
         raise UserError(f"{path}: is no XDF file; check its name and where it comes from")
     end = max((chunk.end for chunk in _chunks(path, content)), default=len(_MAGIC))
+    if BOUNDARY in content[end:]:  # more follows: not the end is missing, but a length is wrong
+        raise _damaged(path, f"wrong length at byte {end}")
     if end < len(content):
         _log.warning("%s: ends in the middle of a chunk; it is read up to there", path)
     return content[:end]
@@ -142,7 +147,7 @@ def _length(path: Path, content: bytes, at: int) -> tuple[int | None, int]:
     """Read a length of variable width, and where what follows it begins; None if the file ends before."""
     width = content[at]
     if width not in (1, 4, 8):
-        raise UserError(f"{path}: is damaged at byte {at}; restore it from a complete copy")
+        raise _damaged(path, f"wrong length at byte {at}")
     after = at + 1 + width
     return (int.from_bytes(content[at + 1 : after], "little") if after <= len(content) else None), after
 

@@ -1,0 +1,140 @@
+"""``rtdecode replay``: a recording as if it were recorded now."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from replay.player import LslPlayer
+    from replay.recordings import Recording
+
+
+@click.command(short_help="Stream a recording over LSL.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the signal stream; the marker stream's ends in -markers.")
+@click.option("--source-id", help="Source id of the signal stream; likewise.")
+@click.option("--chunk", "chunk_size", default=10, show_default=True, help="Samples pushed at once.")
+@click.option(
+    "--speed", default=1.0, show_default=True, help="Times as fast as recorded; the stream says so."
+)
+@click.option(
+    "--stamps",
+    type=click.Choice(["grid", "original"]),
+    default="grid",
+    show_default=True,
+    help="A regular grid, or the recording's own stamps and bursts.",
+)
+@click.option("--loop", is_flag=True, help="Start again at the end, until Ctrl-C.")
+@click.option("--no-wait", is_flag=True, help="Start at once, though nobody listens yet.")
+@click.option("--wait-timeout", "wait_timeout_s", type=float, help="Give up waiting after so many seconds.")
+@click.option(
+    "--grace",
+    "grace_s",
+    default=5.0,
+    show_default=True,
+    help="Seconds to stay after the last sample while anyone listens.",
+)
+@click.option("--units", help="Unit of channels whose file does not say, e.g. uV.")
+@click.option("--marker-channel", help="Trigger channel or CSV column to read markers from; or: annotations.")
+@click.option("--signal-stream", help="Name of the signal stream in an XDF file that has several.")
+@click.option(
+    "--marker-stream",
+    "marker_streams",
+    multiple=True,
+    help="Name of a marker stream in an XDF file; may be given more than once.",
+)
+@click.option("--rate", "rate_hz", type=float, help="Sampling rate of a CSV file whose stamps do not tell.")
+def replay(
+    file: Path,
+    name: str | None,
+    source_id: str | None,
+    chunk_size: int,
+    speed: float,
+    stamps: Literal["grid", "original"],
+    loop: bool,
+    no_wait: bool,
+    wait_timeout_s: float | None,
+    grace_s: float,
+    units: str | None,
+    marker_channel: str | None,
+    signal_stream: str | None,
+    marker_streams: tuple[str, ...],
+    rate_hz: float | None,
+) -> None:
+    """Stream a recording over LSL, in real time, with its markers beside it.
+
+    FILE is a FIF, BrainVision (.vhdr), EDF, BDF, EEGLAB (.set), XDF or CSV recording. The first sample is
+    sent once a consumer listens to each of the two streams. Ctrl-C ends.
+    """
+    from replay.recordings import read_recording
+
+    recording = read_recording(
+        file,
+        units=units,
+        marker_channel=marker_channel,
+        signal_stream=signal_stream,
+        marker_streams=marker_streams or None,
+        rate_hz=rate_hz,
+    )
+
+    from replay.player import LslPlayer  # after the file was found good: loads liblsl
+
+    player = LslPlayer(
+        recording,
+        name=name,
+        source_id=source_id,
+        chunk_size=chunk_size,
+        speed=speed,
+        stamps=stamps,
+        loop=loop,
+        wait=not no_wait,
+        wait_timeout_s=wait_timeout_s,
+        grace_s=grace_s,
+    )
+    _over_lsl(player, recording)
+
+
+def _over_lsl(player: LslPlayer, recording: Recording) -> None:
+    """Run the player in a thread of its own, so that drawing the bar never delays a sample."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    console.print(_summary(player, recording), highlight=False)
+    if player.wait:
+        console.print("Waiting for a consumer on each stream (--no-wait starts at once) …", highlight=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    pushed = 0
+
+    def report(n_samples: int) -> None:
+        nonlocal pushed
+        pushed = n_samples
+        bar.update(task, completed=n_samples)
+
+    with Progress(*columns, console=console) as bar, ThreadPoolExecutor(1) as thread:
+        task = bar.add_task(recording.name, total=None if player.loop else recording.n_samples)
+        running = thread.submit(player.run, report)
+        try:
+            running.result()
+        except KeyboardInterrupt:
+            player.stop()
+            running.result()
+    console.print(f"Sent {pushed / recording.rate_hz:.1f} s of the recording.", highlight=False)
+
+
+def _summary(player: LslPlayer, recording: Recording) -> str:
+    speed = "" if player.speed == 1 else f", {player.speed:g} times as fast as recorded"
+    return (
+        f"{recording.name}: {len(recording.channels)} channels, {recording.rate_hz:g} Hz, "
+        f"{recording.duration_s:.1f} s, {len(recording.markers)} markers{speed}\n"
+        f"Streams: {player.name!r} ({player.value_format}) and {player.marker_name!r}"
+    )

@@ -1,0 +1,124 @@
+"""What is special to XDF: several streams, several clocks, breaks, truncation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from replay.recordings import read_recording
+from replay.recordings.xdf import BOUNDARY
+from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("ahead_s", [-3.0, 0.0, 100.0])
+@pytest.mark.parametrize("late_s", [-0.0019, 0.0, 0.0019])
+def test_markers_of_another_clock_go_to_the_nearest_sample(
+    write: Any, indexed: Any, ahead_s: float, late_s: float
+) -> None:
+    recording = read_recording(write("xdf", marker_clock_ahead_s=ahead_s, late_s=late_s))
+    assert recording.markers.sample.tolist() == [sample for sample, _ in indexed.markers]
+
+
+def test_markers_outside_the_signal_or_in_a_break_are_left_out_and_counted(
+    write: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    recording = read_recording(write("xdf", late_s=0.6, break_at=200))
+    # 0.6 s late: sample 40 -> 190, 41 -> 191, 250 -> 400; 499 lands after the end
+    assert recording.markers.sample.tolist() == [190, 191, 400]
+    assert "1 markers lie where there are no samples" in caplog.text
+    recording = read_recording(write("xdf", late_s=0.8, break_at=200))
+    assert recording.markers.sample.tolist() == [450]
+    assert "3 markers lie where there are no samples" in caplog.text
+
+
+@pytest.mark.parametrize("break_s", [0.2, 1.5, 60.0])
+def test_breaks_are_segments_and_do_not_move_markers(write: Any, indexed: Any, break_s: float) -> None:
+    recording = read_recording(write("xdf", break_at=200, break_s=break_s))
+    assert recording.segment_starts == (0, 200)
+    assert recording.markers.sample.tolist() == [sample for sample, _ in indexed.markers]
+    assert recording.stamps is not None
+    assert recording.stamps[200] - recording.stamps[199] == pytest.approx(break_s + 0.004)
+
+
+def test_several_signals_must_be_told_apart_by_name(write: Any) -> None:
+    path = write("xdf", second_signal=True)
+    with pytest.raises(UserError, match=r"several signal streams \('Amp', 'Pulse'\).*--signal-stream"):
+        read_recording(path)
+    assert read_recording(path, signal_stream="Amp").channel_names == ("index", "Cz", "EOG1")
+    with pytest.raises(UserError, match="has no signal stream 'Eyes'; it has 'Amp', 'Pulse'"):
+        read_recording(path, signal_stream="Eyes")
+    pulse = read_recording(path, signal_stream="Pulse", units="V")
+    assert (pulse.channel_names, pulse.rate_hz, pulse.n_samples) == (("ch1",), 50.0, 50)
+
+
+def test_marker_streams_are_chosen_by_name(write: Any) -> None:
+    path = write("xdf")
+    assert len(read_recording(path, marker_streams=["Stimuli"]).markers) == 4
+    assert len(read_recording(path, marker_streams=[]).markers) == 0
+    with pytest.raises(UserError, match="has no stream Keys; it has 'Amp', 'Stimuli'"):
+        read_recording(path, marker_streams=["Keys"])
+
+
+def test_an_unknown_unit_is_refused_unless_stated(write: Any, indexed: Any) -> None:
+    path = write("xdf", unit="FIFFB_ISOTRAK")
+    with pytest.raises(UserError, match=r"'index' has unit 'FIFFB_ISOTRAK', which is not understood"):
+        read_recording(path)
+    np.testing.assert_array_equal(read_recording(path, units="uV").read(0, 500), indexed.microvolts * 1e-6)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "<X>10</X><Y>20</Y><Z>90</Z>",
+        "<X>.01</X><Y>.02</Y><Z>.09</Z>",
+        "<X>1</X><Y>2</Y><Z>9</Z><unit>cm</unit>",
+    ],
+)
+def test_positions_are_metres_whatever_the_writer_used(write: Any, location: str) -> None:
+    recording = read_recording(write("xdf", location=f"<location>{location}</location>"))
+    assert recording.channels[1].position_m == pytest.approx((0.01, 0.02, 0.09))
+
+
+def test_a_file_that_ends_in_the_middle_of_a_chunk_is_read_up_to_there(
+    write: Any, indexed: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    path: Path = write("xdf")
+    content = path.read_bytes()
+    for missing in (1, 5, 100, 1000, 3000):
+        path.write_bytes(content[:-missing])
+        recording = read_recording(path)
+        assert len(recording.markers) == 0  # the last chunk holds them
+        assert recording.n_samples % 32 in (0, 500 % 32)
+        np.testing.assert_array_equal(
+            recording.read(0, recording.n_samples), indexed.microvolts[: recording.n_samples] * 1e-6
+        )
+    assert "ends in the middle of a chunk" in caplog.text
+    path.write_bytes(content[:600])
+    with pytest.raises(UserError, match="has no regular stream that holds samples"):
+        read_recording(path)
+
+
+def test_damage_in_the_middle_is_refused(write: Any) -> None:
+    path: Path = write("xdf")
+    content = path.read_bytes()
+    lengths = [at for at in range(3000, 6000) if content[at] == 4 and content[at + 5 : at + 7] == b"\x03\x00"]
+    no_width = content[: lengths[0]] + b"\x09" + content[lengths[0] + 1 :]
+    boundary = bytes.fromhex("1405000000") + b"\x05\x00" + BOUNDARY  # one every ten seconds, in real files
+    past_end = content[: lengths[0]] + b"\x04\xff\xff\xff\x00" + content[lengths[0] + 5 :] + boundary
+    for damaged in (content[:3000] + content[3007:], no_width, past_end):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=path.name) as raised:
+            read_recording(path)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_trigger_channel_of_the_signal_gives_the_markers(write: Any) -> None:
+    recording = read_recording(write("xdf"), marker_channel="index")
+    assert recording.markers.sample.tolist() == [1]  # the index leaves zero once
+    with pytest.raises(UserError, match="has no channel 'Trigger'; it has index, Cz, EOG1"):
+        read_recording(write("xdf"), marker_channel="Trigger")
