@@ -1,0 +1,1 @@
+"""Processes that answer what the service publishes."""
