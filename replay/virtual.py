@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.schedule import Grid
 from rtdecode.config import ServiceSettings
 from rtdecode.contracts import EmbeddingMessage, Verdict, VerdictMessage
 from rtdecode.engine import Engine
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from rtdecode.decoder import Decoder
 
 _STREAM = "recording"
-
-_BREAK_S = 10.0
-"""How far stamps jump at a break of the recording, whose true length many formats do not keep."""
 
 
 class VirtualClock:
@@ -119,32 +118,23 @@ def run_virtual(
     """
     clock = VirtualClock()
     run = VirtualRun()
-    engine = Engine({_STREAM: decoders}, gate or MarkerGate(), clock, ServiceSettings(), run.take)
+    engine = Engine({_STREAM: decoders}, gate or MarkerGate(), clock, run.take, ServiceSettings())
     engine.connect(_STREAM, recording.channels, recording.rate_hz, simulated=recording.simulated)
-    labels = iter(zip(recording.markers.sample, recording.markers.label, strict=True))
-    pending = next(labels, None)
-    start = 0
-    for samples in recording.blocks(chunk):
-        stop = start + len(samples)
-        stamps = _stamps(recording, np.arange(start, stop))
+    onsets, labels = recording.markers.sample, recording.markers.label
+    grid = Grid.of(recording, chunk, speed=1.0)
+    for start, stop in pairwise(grid.edges.tolist()):
+        stamps = grid.offsets(start, stop, lap=0)
         clock.time = float(stamps[-1])
-        while pending is not None and pending[0] < stop:
-            time = float(_stamps(recording, pending[0]))
+        for index in range(*np.searchsorted(onsets, (start, stop)).tolist()):
+            time = float(stamps[onsets[index] - start])
             engine.admit(
-                Marker(source=_STREAM, label=pending[1], stamp=time, time=time, arrival=clock.time)
+                Marker(source=_STREAM, label=labels[index], stamp=time, time=time, arrival=clock.time)
             )
-            pending = next(labels, None)
-        engine.feed(_STREAM, samples, stamps, stamps, clock.time)
+        engine.feed(_STREAM, recording.read(start, stop), stamps, stamps, clock.time)
         for job in engine.advance(_STREAM):
             engine.decode(job)
-        start = stop
         if progress is not None:
-            progress(start)
+            progress(stop)
     engine.disconnect(_STREAM, Verdict.TIMEOUT, "the recording ended before the window did")
     run.accounts = engine.accounts()
     return run
-
-
-def _stamps(recording: Recording, samples: np.ndarray) -> np.ndarray:
-    breaks = np.searchsorted(recording.segment_starts, samples, side="right") - 1
-    return samples / recording.rate_hz + _BREAK_S * breaks

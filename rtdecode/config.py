@@ -70,7 +70,7 @@ class MarkerSettings(Section):
     table
         Table of stimuli (CSV, TSV or parquet); without one, a marker's text is its stimulus.
     key
-        How a marker names its row: by ``code`` or ``label``, or by ``order``: the n-th marker is the n-th row.
+        How a marker names its row: by ``code`` or ``label``, or by ``order``: the n-th marker is row n.
     ignore
         Patterns (``*`` and ``?``) of markers that are no stimuli.
     delay_s
@@ -168,7 +168,7 @@ class ServeConfig(BaseSettings):
             raise ValueError("two [[streams]] have the same id")
         for trigger in self.markers.triggers:
             if trigger.stream not in ids:
-                raise ValueError(f"trigger channel {trigger.channel!r} names unknown stream {trigger.stream!r}")
+                raise ValueError(f"trigger {trigger.channel!r} names unknown stream {trigger.stream!r}")
         for decoder in self.decoders:
             if decoder.stream is None and len(ids) > 1:
                 raise ValueError(f"decoder {decoder.path} must name its stream: there are {len(ids)}")

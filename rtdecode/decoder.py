@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,7 @@ from rtdecode.signal.repair import interpolation_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from rtdecode.contracts import Channel
 
@@ -83,7 +83,7 @@ class Decoder:
             self._session = onnxruntime.InferenceSession(data, options, providers=usable_providers())
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise UserError(
-                f"{path} is not a readable ONNX file (truncated, or not ONNX at all): export the decoder again"
+                f"{path} is not a readable ONNX file (truncated, or no ONNX at all): export the decoder again"
             ) from error
         self.manifest = _manifest(self._session, path)
         self.provider: str = self._session.get_providers()[0]
@@ -123,16 +123,17 @@ class Decoder:
             if wanted.name not in offered:
                 continue
             found = channels[offered[wanted.name]]
-            for field in ("type", "unit"):
-                if getattr(found, field) != getattr(wanted, field):
-                    faults.append(
-                        f"channel {wanted.name} has {field} {getattr(found, field).value}, "
-                        f"the decoder needs {getattr(wanted, field).value}"
-                    )
+            faults += [
+                f"channel {wanted.name} has {field} {getattr(found, field).value}, "
+                f"the decoder needs {getattr(wanted, field).value}"
+                for field in ("type", "unit")
+                if getattr(found, field) != getattr(wanted, field)
+            ]
         pick = np.array([offered.get(channel.name, -1) for channel in signal.channels], dtype=np.intp)
         missing = tuple(channel.name for channel in signal.channels if channel.name not in offered)
         if missing and (self.manifest.on_missing == "refuse" or len(missing) > self.manifest.max_missing):
-            allowed = f" (it rebuilds at most {self.manifest.max_missing})" if self.manifest.max_missing else ""
+            most = self.manifest.max_missing
+            allowed = f" (it rebuilds at most {most})" if most else ""
             faults.append(
                 f"channels missing: {_shorten(missing)}{allowed}; the stream has {_shorten(tuple(offered))}"
             )
@@ -186,13 +187,11 @@ class Decoder:
     def _initial_spatial(self, data: bytes) -> np.ndarray | None:
         if self.manifest.on_missing == "refuse":
             return None
-        import onnx  # noqa: PLC0415 - only decoders that may be repaired need the initializer itself
+        import onnx  # only decoders that may be repaired need the initializer itself
 
         graph = onnx.load_from_string(data).graph
         return next(
-            onnx.numpy_helper.to_array(tensor)
-            for tensor in graph.initializer
-            if tensor.name == SPATIAL_INPUT
+            onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name == SPATIAL_INPUT
         )
 
     def _repair(self, pick: np.ndarray) -> np.ndarray:
@@ -221,7 +220,9 @@ def _manifest(session: onnxruntime.InferenceSession, path: Path) -> DecoderManif
     try:
         return DecoderManifest.model_validate_json(text)
     except ValidationError as error:
-        raise UserError(f"{path} has a manifest this version cannot read: {validation_line(error)}") from error
+        raise UserError(
+            f"{path} has a manifest that this version cannot read: {validation_line(error)}"
+        ) from error
 
 
 def _shorten(names: tuple[str, ...], most: int = 8) -> str:

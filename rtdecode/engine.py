@@ -28,27 +28,28 @@ from rtdecode.contracts import (
     Verdict,
     VerdictMessage,
 )
-from rtdecode.errors import UserError
+from rtdecode.errors import MismatchError, UserError
 from rtdecode.signal.ledger import Ledger
+from rtdecode.signal.markers import Marker, TriggerDetector, TriggerSettings
 from rtdecode.signal.track import Chunk, Closed, Cut, Track
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rtdecode.config import ServiceSettings
+    from rtdecode.config import ServiceSettings, TriggerChannel
     from rtdecode.contracts import Accounts, Channel, Message
     from rtdecode.decoder import Binding, Decoder
     from rtdecode.markers import MarkerGate
-    from rtdecode.signal.markers import Marker
     from rtdecode.sources.base import Clock
 
 log = logging.getLogger(__name__)
 
 
 class Emit(Protocol):
-    """Takes a message, with its payload frames, to whoever listens; called from any thread."""
+    """Where messages go."""
 
-    def __call__(self, message: Message, payload: Sequence[np.ndarray] = ()) -> None: ...
+    def __call__(self, message: Message, payload: Sequence[np.ndarray] = ()) -> None:
+        """Take a message, with its payload frames; called from any thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,28 @@ class _Lane:
 
 
 @dataclass(slots=True)
+class _Trigger:
+    """A trigger channel of a connected stream."""
+
+    source: str
+    column: int
+    detector: TriggerDetector
+    n_samples: int = 0
+
+    def process(self, samples: np.ndarray) -> list[tuple[str, int]]:
+        """Codes as text, with their rows in this chunk."""
+        first, self.n_samples = self.n_samples, self.n_samples + len(samples)
+        onsets = self.detector.process(samples[:, self.column])
+        return [(str(code), sample - first) for sample, code in onsets]
+
+
+@dataclass(slots=True)
 class _Stream:
     """What is connected under one stream identifier; only the thread that feeds it touches its lanes."""
 
     decoders: list[Decoder]
     lanes: list[_Lane] = field(default_factory=list)
+    triggers: list[_Trigger] = field(default_factory=list)
     inbox: deque[tuple[int, Marker]] = field(default_factory=deque)
     simulated: bool = False
     comparable: bool = True
@@ -100,10 +118,14 @@ class Engine:
         Decides what becomes of each marker.
     clock
         Stamps what happens here.
-    settings
-        Timeouts and the gap rule.
     emit
         Where messages go.
+    settings
+        Timeouts and the gap rule.
+    triggers
+        Trigger channels inside the streams.
+    marker_delay_s
+        Seconds from a trigger to the picture on the screen.
 
     Raises
     ------
@@ -116,8 +138,11 @@ class Engine:
         decoders: Mapping[str, Sequence[Decoder]],
         gate: MarkerGate,
         clock: Clock,
-        settings: ServiceSettings,
         emit: Emit,
+        settings: ServiceSettings,
+        *,
+        triggers: Sequence[TriggerChannel] = (),
+        marker_delay_s: float = 0.0,
     ) -> None:
         names = [decoder.name for group in decoders.values() for decoder in group]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -127,6 +152,8 @@ class Engine:
         self._clock = clock
         self._settings = settings
         self._emit = emit
+        self._triggers = tuple(triggers)
+        self._marker_delay_s = marker_delay_s
         self._ledger = Ledger()
         self._lock = threading.Lock()  # guards ledger and gate, the only state that threads share
 
@@ -136,7 +163,13 @@ class Engine:
             return self._ledger.accounts()
 
     def connect(
-        self, stream_id: str, channels: Sequence[Channel], rate_hz: float, *, simulated: bool, speed: float = 1.0
+        self,
+        stream_id: str,
+        channels: Sequence[Channel],
+        rate_hz: float,
+        *,
+        simulated: bool,
+        speed: float = 1.0,
     ) -> None:
         """Bind the decoders of a stream to what it turned out to be; its next chunk starts a new segment.
 
@@ -176,6 +209,7 @@ class Engine:
             )
             lanes.append(_Lane(track, bindings[0], {decoder.name: decoder for decoder in group}))
         stream.lanes = lanes
+        stream.triggers = self._find_triggers(stream_id, [channel.name for channel in channels])
         stream.simulated = simulated
         stream.comparable = speed == 1.0
 
@@ -187,6 +221,11 @@ class Engine:
             for closed in lane.track.close(verdict, reason):
                 self._conclude(stream, lane.decoders[closed.request.decoder], closed)
             stream.next_segment = max(stream.next_segment, lane.track.segment + 1)
+
+    def close(self, verdict: Verdict, reason: str) -> None:
+        """Close all that still waits for any stream; only once no thread feeds one any more."""
+        for stream_id in self._streams:
+            self.disconnect(stream_id, verdict, reason)
 
     def admit(self, marker: Marker) -> None:
         """Decide a marker's fate, and hand an accepted one to every stream."""
@@ -226,11 +265,23 @@ class Engine:
         arrival
             When the chunk arrived, seconds of our clock.
         """
-        for lane in self._streams[stream_id].lanes:
+        stream = self._streams[stream_id]
+        for trigger in stream.triggers:
+            for label, index in trigger.process(samples):
+                self.admit(
+                    Marker(
+                        source=trigger.source,
+                        label=label,
+                        stamp=float(stamps[index]),
+                        time=float(times[index]) + self._marker_delay_s,
+                        arrival=arrival,
+                    )
+                )
+        for lane in stream.lanes:
             lane.track.feed(Chunk(lane.binding.select(samples), stamps, times, arrival))
 
     def advance(self, stream_id: str) -> list[Job]:
-        """Open requests for new markers, close what cannot be answered, and return the windows now complete."""
+        """Open requests for new markers, end what cannot be answered, and return the windows now complete."""
         stream = self._streams[stream_id]
         self._open_requests(stream)
         now = self._clock.now()
@@ -294,6 +345,20 @@ class Engine:
     def end(self, job: Job, verdict: Verdict, reason: str) -> None:
         """End a window's request."""
         self._conclude(job.stream, job.decoder, Closed(job.cut.request, job.cut.marker, verdict, reason))
+
+    def _find_triggers(self, stream_id: str, names: Sequence[str]) -> list[_Trigger]:
+        found = []
+        for trigger in self._triggers:
+            if trigger.stream != stream_id:
+                continue
+            if trigger.channel not in names:
+                raise MismatchError(
+                    f"stream {stream_id!r} has no trigger channel {trigger.channel!r}; "
+                    f"it has {', '.join(names)}"
+                )
+            detector = TriggerDetector(TriggerSettings(mask=trigger.mask))
+            found.append(_Trigger(f"{stream_id}/{trigger.channel}", names.index(trigger.channel), detector))
+        return found
 
     def _open_requests(self, stream: _Stream) -> None:
         while stream.inbox:

@@ -6,7 +6,8 @@ import logging
 import math
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rtdecode.contracts import Verdict
 from rtdecode.errors import UserError
@@ -33,10 +34,33 @@ _PULL_S = 0.1
 _RETRY_S = 1.0
 _FIRST_OFFSET_S = 10.0
 
-AnyInlet = TypeVar("AnyInlet", SignalInlet, MarkerInlet)
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all feeds of a service share.
+
+    Parameters
+    ----------
+    engine
+        Takes what comes.
+    offsets
+        Measures the senders' clocks.
+    clock
+        Stamps arrivals.
+    stop
+        Ends every feed when set.
+    on_failure
+        Told of an error that ended a feed's thread.
+    """
+
+    engine: Engine
+    offsets: ClockOffsets
+    clock: Clock
+    stop: threading.Event
+    on_failure: Callable[[BaseException], None]
 
 
-class Feed(ABC, Generic[AnyInlet]):
+class Feed(ABC):
     """One source and the thread that owns it: connect, follow, and after a loss connect again.
 
     Parameters
@@ -45,38 +69,17 @@ class Feed(ABC, Generic[AnyInlet]):
         What logs and the status call it.
     query
         How to find its stream.
-    engine
-        Takes what comes.
-    offsets
-        Measures the sender's clock.
-    clock
-        Stamps arrivals.
-    stop
-        Ends it when set.
-    on_failure
-        Told of an error that ended the thread.
+    surroundings
+        What it works with.
     """
 
-    def __init__(
-        self,
-        name: str,
-        query: StreamQuery,
-        *,
-        engine: Engine,
-        offsets: ClockOffsets,
-        clock: Clock,
-        stop: threading.Event,
-        on_failure: Callable[[BaseException], None],
-    ) -> None:
+    def __init__(self, name: str, query: StreamQuery, surroundings: Surroundings) -> None:
         self.name = name
         self.state = "connecting"
         self._query = query
-        self._engine = engine
-        self._offsets = offsets
-        self._clock = clock
-        self._stop = stop
-        self._on_failure = on_failure
-        self._inlet: AnyInlet | None = None
+        self._around = surroundings
+        self._stop = surroundings.stop
+        self._inlet: SignalInlet | MarkerInlet | None = None
         self._offset: ClockOffset | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -93,9 +96,8 @@ class Feed(ABC, Generic[AnyInlet]):
         info = resolve(self._query, timeout_s, self._stop)
         if info is None:
             return
-        inlet = self._open(info)
-        self._inlet = inlet
-        self._offset = self._offsets.watch(inlet)
+        self._inlet = self._open(info)
+        self._offset = self._around.offsets.watch(self._inlet)
         self._offset.wait(_FIRST_OFFSET_S)
         self.state = "live"
 
@@ -110,16 +112,16 @@ class Feed(ABC, Generic[AnyInlet]):
         self._disconnect()
 
     @abstractmethod
-    def _open(self, info: pylsl.StreamInfo) -> AnyInlet:
-        """Open the stream and check that it is what is needed."""
+    def _open(self, info: pylsl.StreamInfo) -> SignalInlet | MarkerInlet:
+        """Open the stream, check that it is what is needed, and keep it for :meth:`_follow`."""
 
     @abstractmethod
-    def _follow(self, inlet: AnyInlet, offset_s: float) -> None:
+    def _follow(self, offset_s: float) -> None:
         """Pull once, and hand on what came; ``offset_s`` leads from the sender's clock to ours."""
 
     @abstractmethod
-    def _abandon(self, verdict: Verdict, reason: str) -> None:
-        """Account for what still waits for this source."""
+    def _abandon(self) -> None:
+        """Account for what still waits for a source that was lost."""
 
     def _run(self) -> None:
         try:
@@ -128,15 +130,14 @@ class Feed(ABC, Generic[AnyInlet]):
                     self._reconnect()
                     continue
                 try:
-                    self._follow(self._inlet, self._offset.seconds or 0.0)
+                    self._follow(self._offset.seconds or 0.0)
                 except StreamLostError as lost:
                     log.warning("%s; waiting for it to come back", lost)
                     self.state = "lost"
                     self._disconnect()
-                    self._abandon(Verdict.GAP, "the stream was lost")
-            self._abandon(Verdict.SHUTDOWN, "the service stopped")
-        except BaseException as error:  # noqa: BLE001 - a dead thread must end the service, not hang it
-            self._on_failure(error)
+                    self._abandon()
+        except BaseException as error:  # a dead thread must end the service, not hang it
+            self._around.on_failure(error)
 
     def _reconnect(self) -> None:
         try:
@@ -148,20 +149,22 @@ class Feed(ABC, Generic[AnyInlet]):
 
     def _disconnect(self) -> None:
         if self._offset is not None:
-            self._offsets.forget(self._offset)
+            self._around.offsets.forget(self._offset)
             self._offset = None
         if self._inlet is not None:
             self._inlet.close()
             self._inlet = None
 
 
-class SignalFeed(Feed[SignalInlet]):
-    """Feeds a signal stream to the engine and windows that are complete to ``on_job``.
+class SignalFeed(Feed):
+    """Feeds a signal stream to the engine, and windows that are complete to ``on_job``.
 
     Parameters
     ----------
     stream
         Its table in the configuration.
+    surroundings
+        What it works with.
     allow_speed
         Accept a replay that runs faster than real time.
     on_job
@@ -171,39 +174,26 @@ class SignalFeed(Feed[SignalInlet]):
     def __init__(
         self,
         stream: SignalStream,
+        surroundings: Surroundings,
         *,
         allow_speed: bool,
         on_job: Callable[[Job], None],
-        engine: Engine,
-        offsets: ClockOffsets,
-        clock: Clock,
-        stop: threading.Event,
-        on_failure: Callable[[BaseException], None],
     ) -> None:
-        super().__init__(
-            stream.id,
-            stream.lsl,
-            engine=engine,
-            offsets=offsets,
-            clock=clock,
-            stop=stop,
-            on_failure=on_failure,
-        )
+        super().__init__(stream.id, stream.lsl, surroundings)
         self._stream = stream
         self._allow_speed = allow_speed
         self._on_job = on_job
 
     def _open(self, info: pylsl.StreamInfo) -> SignalInlet:
-        inlet = SignalInlet(
-            info, self._clock, unit=self._stream.unit, channel_names=self._stream.channel_names
-        )
+        stream = self._stream
+        inlet = SignalInlet(info, self._around.clock, unit=stream.unit, channel_names=stream.channel_names)
         about = inlet.describe()
         if about.speed != 1.0 and not self._allow_speed:
             raise UserError(
                 f"stream {self.name!r} is a replay at {about.speed:g} times real time; replay it at speed 1, "
                 "or set allow_speed = true in [service] (latencies are then not comparable)"
             )
-        self._engine.connect(
+        self._around.engine.connect(
             self.name,
             about.channels,
             about.rate_hz / about.speed,
@@ -219,61 +209,49 @@ class SignalFeed(Feed[SignalInlet]):
             about.rate_hz,
             ", SIMULATED" if about.simulated else "",
         )
+        self._signal = inlet
         return inlet
 
-    def _follow(self, inlet: SignalInlet, offset_s: float) -> None:
-        chunk = inlet.pull(_PULL_S)
+    def _follow(self, offset_s: float) -> None:
+        chunk = self._signal.pull(_PULL_S)
         if chunk is not None:
             times = chunk.stamps + (offset_s - self._stream.delay_s)
-            self._engine.feed(self.name, chunk.samples, chunk.stamps, times, chunk.arrival)
-        for job in self._engine.advance(self.name):
+            self._around.engine.feed(self.name, chunk.samples, chunk.stamps, times, chunk.arrival)
+        for job in self._around.engine.advance(self.name):
             self._on_job(job)
 
-    def _abandon(self, verdict: Verdict, reason: str) -> None:
-        self._engine.disconnect(self.name, verdict, reason)
+    def _abandon(self) -> None:
+        self._around.engine.disconnect(self.name, Verdict.GAP, "the stream was lost")
 
 
-class MarkerFeed(Feed[MarkerInlet]):
+class MarkerFeed(Feed):
     """Feeds a marker stream to the engine.
 
     Parameters
     ----------
+    query
+        How to find it.
+    surroundings
+        What it works with.
     delay_s
         Seconds from a marker to the picture on the screen.
     """
 
-    def __init__(
-        self,
-        query: StreamQuery,
-        *,
-        delay_s: float,
-        engine: Engine,
-        offsets: ClockOffsets,
-        clock: Clock,
-        stop: threading.Event,
-        on_failure: Callable[[BaseException], None],
-    ) -> None:
-        super().__init__(
-            f"markers ({query})",
-            query,
-            engine=engine,
-            offsets=offsets,
-            clock=clock,
-            stop=stop,
-            on_failure=on_failure,
-        )
+    def __init__(self, query: StreamQuery, surroundings: Surroundings, *, delay_s: float) -> None:
+        super().__init__(f"markers ({query})", query, surroundings)
         self._delay_s = delay_s
 
     def _open(self, info: pylsl.StreamInfo) -> MarkerInlet:
-        inlet = MarkerInlet(info, self._clock)
+        inlet = MarkerInlet(info, self._around.clock)
         log.info("markers: %r on %s", inlet.name, inlet.hostname)
+        self._markers = inlet
         return inlet
 
-    def _follow(self, inlet: MarkerInlet, offset_s: float) -> None:
-        for label, stamp, arrival in inlet.pull(_PULL_S):
-            self._engine.admit(
+    def _follow(self, offset_s: float) -> None:
+        for label, stamp, arrival in self._markers.pull(_PULL_S):
+            self._around.engine.admit(
                 Marker(
-                    source=inlet.name,
+                    source=self._markers.name,
                     label=label,
                     stamp=stamp,
                     time=stamp + (offset_s + self._delay_s),
@@ -281,5 +259,5 @@ class MarkerFeed(Feed[MarkerInlet]):
                 )
             )
 
-    def _abandon(self, verdict: Verdict, reason: str) -> None:
+    def _abandon(self) -> None:
         """Nothing waits for a marker stream: its markers were handed on as they came."""

@@ -67,7 +67,7 @@ def _step_text(step: FrontEndStep) -> str:
 
 def _model_rows(manifest: DecoderManifest) -> list[tuple[str, str]]:
     scaling, origin = manifest.scaling, manifest.provenance
-    baseline = f"baseline {scaling.baseline_s[0]:g}…{scaling.baseline_s[1]:g} s, " if scaling.baseline_s else ""
+    baseline = "baseline {:g}…{:g} s, ".format(*scaling.baseline_s) if scaling.baseline_s else ""
     repaired = f"rebuilds up to {manifest.max_missing}" if manifest.on_missing == "repair" else "refused"
     rows = [
         ("scaling", f"{baseline}{scaling.method}, clamped at ±{scaling.clamp:g}"),
@@ -89,6 +89,7 @@ def _model_rows(manifest: DecoderManifest) -> list[tuple[str, str]]:
         ("created", f"{origin.created} ({', '.join(f'{k} {v}' for k, v in origin.versions.items())})"),
     ]
     if manifest.validation is not None:
-        scores = ", ".join(f"{name} {value:.3g}" for name, value in manifest.validation.scores.items())
-        rows.append(("validation", f"{scores} on {manifest.validation.n_trials} trials ({manifest.validation.split})"))
+        found = manifest.validation
+        scores = ", ".join(f"{name} {value:.3g}" for name, value in found.scores.items())
+        rows.append(("validation", f"{scores} on {found.n_trials} trials ({found.split})"))
     return rows

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rtdecode.contracts import Fate
+from rtdecode.stimuli import StimulusMapper, StimulusTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rtdecode.config import MarkerSettings
     from rtdecode.signal.markers import Marker
-    from rtdecode.stimuli import StimulusMapper
 
 _REMEMBERED = 1024
 """Markers that a duplicate is compared with: far more than arrive while a sender repeats itself."""
@@ -45,6 +46,19 @@ class MarkerGate:
         self._mapper = mapper
         self._recent: deque[tuple[str, str, float]] = deque(maxlen=_REMEMBERED)
         self._accepted = 0
+
+    @classmethod
+    def from_settings(cls, settings: MarkerSettings) -> Self:
+        """Gate of the service's configuration.
+
+        Raises
+        ------
+        UserError
+            If the table of stimuli cannot be used.
+        """
+        if settings.table is None:
+            return cls(settings.ignore)
+        return cls(settings.ignore, StimulusMapper(StimulusTable.load(settings.table, settings.key)))
 
     def admit(self, marker: Marker) -> Admission:
         """Decide about one marker; a duplicate has source, label and stamp of an earlier one."""

@@ -13,8 +13,8 @@ import onnxruntime
 def cuda_device_count() -> int:
     """Number of CUDA devices that the driver sees; 0 without a driver.
 
-    Asked of the driver itself: onnxruntime lists the CUDA provider wherever its wheel holds it, and asking for
-    it on a machine without a device prints a loud error.
+    Asked of the driver itself: onnxruntime lists the CUDA provider wherever its wheel holds it, and asking
+    for it on a machine without a device prints a loud error.
     """
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

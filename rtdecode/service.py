@@ -21,14 +21,16 @@ from rtdecode.config import ServeConfig
 from rtdecode.contracts import ControlReply, StatusMessage, Verdict
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine, Job
-from rtdecode.feeds import MarkerFeed, SignalFeed
+from rtdecode.feeds import Feed, MarkerFeed, SignalFeed, Surroundings
 from rtdecode.markers import MarkerGate
 from rtdecode.sources.clock_offsets import ClockOffsets
 from rtdecode.sources.lsl import LslClock
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rtdecode.bus.sockets import Endpoints
-    from rtdecode.contracts import ControlRequest
+    from rtdecode.contracts import ControlRequest, Fate
 
 log = logging.getLogger(__name__)
 
@@ -70,38 +72,31 @@ class Service:
             self._on_control,
             clock=self._clock.now,
         )
-        gate = MarkerGate.from_settings(config.markers)
-        self._engine = Engine(decoders, gate, config.markers, self._clock, config.service, self._broker.publish)
+        self._engine = Engine(
+            decoders,
+            MarkerGate.from_settings(config.markers),
+            self._clock,
+            self._broker.publish,
+            config.service,
+            triggers=config.markers.triggers,
+            marker_delay_s=config.markers.delay_s,
+        )
         self._offsets = ClockOffsets()
         self._jobs: queue.Queue[Job | None] = queue.Queue(config.service.queue)
         self._stop = threading.Event()
         self._state: State = "connecting"
         self._failure: BaseException | None = None
         self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
-        self._signals = [
-            SignalFeed(
-                stream,
-                allow_speed=config.service.allow_speed,
-                on_job=self._enqueue,
-                engine=self._engine,
-                offsets=self._offsets,
-                clock=self._clock,
-                stop=self._stop,
-                on_failure=self._fail,
-            )
-            for stream in config.streams
-        ]
-        self._markers = [
-            MarkerFeed(
-                query,
-                delay_s=config.markers.delay_s,
-                engine=self._engine,
-                offsets=self._offsets,
-                clock=self._clock,
-                stop=self._stop,
-                on_failure=self._fail,
-            )
-            for query in config.markers.streams
+        surroundings = Surroundings(self._engine, self._offsets, self._clock, self._stop, self._fail)
+        self._feeds: list[Feed] = [
+            *(
+                MarkerFeed(query, surroundings, delay_s=config.markers.delay_s)
+                for query in config.markers.streams
+            ),
+            *(
+                SignalFeed(stream, surroundings, allow_speed=config.service.allow_speed, on_job=self._enqueue)
+                for stream in config.streams
+            ),
         ]
 
     @property
@@ -141,20 +136,19 @@ class Service:
             simulated=any(decoder.manifest.simulated for decoder in self._decoders),
             state=self._state,
             accounts=self._engine.accounts(),
-            streams={feed.name: feed.state for feed in (*self._signals, *self._markers)},
+            streams={feed.name: feed.state for feed in self._feeds},
             provider=self._decoders[0].provider,
         )
 
     def _connect(self) -> None:
         """Connect to all streams within ``wait_s``, then start their threads together."""
         deadline = self._clock.now() + self._config.service.wait_s
-        feeds = (*self._signals, *self._markers)
-        for feed in feeds:
+        for feed in self._feeds:
             feed.connect(max(deadline - self._clock.now(), 0.0))
         if self._stop.is_set():
             return
         self._inference.start()
-        for feed in feeds:
+        for feed in self._feeds:
             feed.start()
         self._set_state("live")
 
@@ -162,12 +156,12 @@ class Service:
         self._stop.set()
         if self._state == "live":
             self._set_state("stopping")
-        # Markers first, so that the signal feeds account for every marker that came.
-        for feed in (*self._markers, *self._signals):
+        for feed in self._feeds:
             feed.join()
         if self._inference.is_alive():
             self._jobs.put(None)
             self._inference.join()
+        self._engine.close(Verdict.SHUTDOWN, "the service stopped")
         self._offsets.stop()
         self._set_state("stopped")
         self._broker.stop()
@@ -180,13 +174,14 @@ class Service:
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
-            self._engine.end(job, Verdict.OVERFLOW, f"{self._jobs.maxsize} windows already wait for the decoder")
+            reason = f"{self._jobs.maxsize} windows already wait for the decoder"
+            self._engine.end(job, Verdict.OVERFLOW, reason)
 
     def _infer(self) -> None:
         try:
             while (job := self._jobs.get()) is not None:
                 self._engine.decode(job)
-        except BaseException as error:  # noqa: BLE001 - a dead thread must end the service, not hang it
+        except BaseException as error:  # a dead thread must end the service, not hang it
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
@@ -218,12 +213,17 @@ def serve(config: Path, verbose: bool) -> None:
             signal.signal(getattr(signal, name), lambda *_: service.request_stop())
     with service:
         where = service.endpoints
-        log.info("live: publishing on %s, workers on %s, control on %s", *where)
+        log.info(
+            "live: publishing on %s, workers on %s, control on %s",
+            where.publish,
+            where.subscribe,
+            where.control,
+        )
         service.wait()
     accounts = service.status().accounts
     log.info("markers: %s", _counts(accounts.markers))
     log.info("requests: %s", _counts(accounts.requests))
 
 
-def _counts(counts: dict[str, int]) -> str:
+def _counts(counts: Mapping[Fate, int] | Mapping[Verdict, int]) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "none"

@@ -60,9 +60,7 @@ def index_manifest(
         scaling=Scaling(baseline_s=None, clamp=20),
         on_missing=on_missing,
         max_missing=max_missing,
-        heads=(
-            Head(name="embedding", role="retrieval", space=SPACE, target_mean=(0, 0), target_sd=(1, 1)),
-        ),
+        heads=(Head(name="embedding", role="retrieval", space=SPACE, target_mean=(0, 0), target_sd=(1, 1)),),
         provenance=Provenance(
             dataset="none",
             subjects=("none",),

@@ -76,7 +76,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 def test_a_truncated_file_is_refused(path: Path, keep: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
-    with pytest.raises(UserError, match="export the decoder again|no rtdecode decoder"):
+    with pytest.raises(UserError, match=r"export the decoder again|no rtdecode decoder"):
         Decoder(path)
 
 

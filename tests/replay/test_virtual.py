@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from index_decoder import index_channels, index_manifest, write_index_decoder
+
+from replay.recordings.recording import Markers, Recording, array_reader
+from replay.virtual import run_virtual
+from rtdecode.contracts import Fate, Verdict
+from rtdecode.decoder import Decoder
+from rtdecode.signal.design import design_iir
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N_SAMPLES = 4000
+
+
+def recording(samples: list[int], segment_starts: tuple[int, ...] = (0,)) -> Recording:
+    data = np.random.default_rng(0).normal(size=(N_SAMPLES, 3))
+    data[:, 0] = np.arange(N_SAMPLES)
+    return Recording(
+        name="index",
+        rate_hz=256.0,
+        channels=index_channels(),
+        n_samples=N_SAMPLES,
+        markers=Markers.in_order(samples, [f"m{i}" for i in range(len(samples))]),
+        reader=array_reader(data),
+        simulated=True,
+        segment_starts=segment_starts,
+    )
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    path = tmp_path_factory.mktemp("decoder") / "index.onnx"
+    write_index_decoder(path, index_manifest(window=(-10, 100)))
+    return Decoder(path)
+
+
+def test_each_window_holds_exactly_the_samples_around_its_marker(decoder: Decoder) -> None:
+    onsets = [10, 11, 500, 500, 3899]
+    run = run_virtual(recording(onsets), [decoder])
+    np.testing.assert_array_equal(run.embeddings["embedding"], [[s - 10, s + 100] for s in onsets])
+    assert [message.onset_sample for message in run.decoded] == onsets
+    assert all(message.residual_us == 0 for message in run.decoded)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    onsets=st.lists(st.integers(0, N_SAMPLES - 1), max_size=30),
+    chunk=st.sampled_from([1, 7, 32, 1000, N_SAMPLES]),
+    border=st.integers(1, N_SAMPLES - 1),
+)
+def test_every_marker_is_accounted_for_and_no_window_is_wrong(
+    decoder: Decoder, onsets: list[int], chunk: int, border: int
+) -> None:
+    run = run_virtual(recording(onsets, (0, border)), [decoder], chunk=chunk)
+    assert run.accounts is not None
+    assert run.accounts.markers[Fate.ACCEPTED] == len(onsets) == sum(run.accounts.requests.values())
+    assert run.accounts.n_open == 0
+    by_index = {message.request.index: message.verdict for message in run.verdicts}
+    for index, onset in enumerate(sorted(onsets)):
+        first, last = onset - 10, onset + 100
+        whole = last < N_SAMPLES and first >= 0 and (first >= border or last < border)
+        assert (by_index[index] is Verdict.EMITTED) == whole
+    for message, (first, last) in zip(run.decoded, run.embeddings.get("embedding", []), strict=True):
+        onset = sorted(onsets)[message.request.index]
+        assert (first, last) == (onset - 10, onset + 100)
+
+
+def test_two_runs_write_the_same_bytes_whatever_the_chunks(tmp_path: Path) -> None:
+    steps = [design_iir(256.0, highpass_hz=0.5, lowpass_hz=30.0)]
+    write_index_decoder(tmp_path / "d.onnx", index_manifest(front_end=steps))
+    decoder = Decoder(tmp_path / "d.onnx")
+    onsets = list(range(50, 3900, 77))
+    for name, chunk in (("a", 32), ("b", 32), ("c", 13)):
+        run_virtual(recording(onsets), [decoder], chunk=chunk).save(tmp_path / name)
+    embeddings = [(tmp_path / name / "embedding.npy").read_bytes() for name in "abc"]
+    messages = [(tmp_path / name / "messages.jsonl").read_bytes() for name in "ab"]
+    assert embeddings[0] == embeddings[1] == embeddings[2]
+    assert messages[0] == messages[1]
+
+
+def test_several_decoders_answer_each_marker(tmp_path: Path) -> None:
+    decoders = []
+    for name, last in (("early", 50), ("late", 200)):
+        write_index_decoder(tmp_path / name, index_manifest(name=name, window=(0, last)))
+        decoders.append(Decoder(tmp_path / name))
+    run = run_virtual(recording([100, 150]), decoders)
+    answered = [(message.request.decoder, message.request.index) for message in run.decoded]
+    assert answered == [("early", 0), ("early", 1), ("late", 0), ("late", 1)]
+
+
+def test_what_is_simulated_says_so(decoder: Decoder) -> None:
+    run = run_virtual(recording([100]), [decoder])
+    assert all(message.simulated for message in run.messages)
