@@ -49,6 +49,7 @@ COLUMNS: dict[str, str] = {
 _REQUIRED = ("subject", "session", "run", "onset_sample", "onset_s", "recorded_s", "simulated")
 _HEADER = "trialset.json"
 _TABLE = "trials.parquet"
+_CHECKED = 16
 _SCAN_BYTES = 64 * 2**20
 
 
@@ -225,6 +226,9 @@ class TrialSet:
     def native_windows(self) -> tuple[np.ndarray, np.ndarray]:
         """Give some windows as they were before resampling, for checks of an exported decoder.
 
+        Where resampling leaves the rate as it is these are windows of the set, else those that the writer was
+        given beside.
+
         Returns
         -------
         rows : array of shape (k,)
@@ -232,6 +236,9 @@ class TrialSet:
         windows : array of shape (k, n_samples, n_channels), float32
             After the front end, at the native rate.
         """
+        if self.signal.resampling.rate_hz == self.signal.rate_hz:
+            rows = np.linspace(0, len(self), min(_CHECKED, len(self)), endpoint=False).astype(np.int64)
+            return rows, self.windows(rows)
         by_row = {row: index for index, row in enumerate(self._native_rows)}
         rows = np.array([i for i, row in enumerate(self._rows) if row in by_row], dtype=np.int64)
         return rows, self._native[[by_row[row] for row in self._rows[rows]]]
@@ -264,7 +271,7 @@ class TrialSetWriter:
         self._shape = (signal.resampling.n_times, len(signal.channels))
         self._sessions: dict[tuple[str, str], _OpenSession] = {}
         self._native: list[tuple[tuple[str, str], int, np.ndarray]] = []
-        self._left_out: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
         self._extras: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -330,9 +337,14 @@ class TrialSetWriter:
             self._native.append((key, len(part.trials), np.array(native, np.float32)))
         part.append(window, trial)
 
+    @property
+    def n_trials(self) -> int:
+        """Trials added so far."""
+        return sum(len(part.trials) for part in self._sessions.values())
+
     def leave_out(self, reason: str, n: int = 1) -> None:
         """Count trials that get no window."""
-        self._left_out[reason] = self._left_out.get(reason, 0) + n
+        self.left_out[reason] = self.left_out.get(reason, 0) + n
 
     def note(self, **extras: Any) -> None:
         """Write something JSON holds into the TrialSet's ``extras``."""
@@ -361,7 +373,7 @@ class TrialSetWriter:
                 for key, part in self._sessions.items()
             ),
             native_rows=tuple(first_row[key] + row for key, row, _ in self._native),
-            left_out=self._left_out,
+            left_out=self.left_out,
             extras=self._extras,
         )
         (self._folder / _HEADER).write_text(header.model_dump_json(indent=2) + "\n", encoding="utf-8")

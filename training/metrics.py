@@ -1,4 +1,4 @@
-"""How good decoded embeddings are: correlation, retrieval over a whole gallery, contrast of two prototypes."""
+"""How good decoded embeddings are: correlation, retrieval over a whole gallery, contrast of prototypes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def standardise(embeddings: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.
     """
     scaled = np.divide(embeddings - mean, sd, out=np.zeros(embeddings.shape), where=sd > 0)
     length = np.linalg.norm(scaled, axis=1, keepdims=True)
-    return np.divide(scaled, length, out=np.zeros_like(scaled), where=length > 0)
+    unit: np.ndarray = np.divide(scaled, length, out=np.zeros_like(scaled), where=length > 0)
+    return unit
 
 
 def truth_ranks(
@@ -132,5 +133,5 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
 def _check(predictions: np.ndarray, targets: np.ndarray) -> None:
     if predictions.shape != targets.shape or predictions.ndim != 2 or len(predictions) < 2:
         raise ValueError(
-            f"predictions {predictions.shape} and targets {targets.shape}: both must be (n, dim), n at least 2"
+            f"predictions {predictions.shape} and targets {targets.shape}: both (n, dim), n at least 2"
         )

@@ -16,6 +16,9 @@ fold's training samples is a part of it (dual), or what remains after the sample
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -146,22 +149,25 @@ def feature_moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return moments
 
 
-def cross_validate_primal(
-    x: np.ndarray, y: np.ndarray, gram: np.ndarray, penalties: np.ndarray, folds: Sequence[Fold]
+def fold_errors_primal(
+    x: np.ndarray, y: np.ndarray, gram: np.ndarray, moments: np.ndarray, penalties: np.ndarray, fold: Fold
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squared validation errors of all penalties, summed over folds; cheaper where n_samples >= n_features.
+    """Squared validation errors of all penalties in one fold; cheaper where n_samples >= n_features.
 
-    The Gram matrix of a fold's training samples is that of all samples less that of the samples left out.
+    The Gram matrix of the training samples is that of all samples less that of the samples left out.
 
     Parameters
     ----------
     x : array of shape (n_samples, n_features)
     y : array of shape (n_samples, n_targets)
+        Centred.
     gram : array of shape (n_features, n_features)
         From :func:`feature_gram`.
+    moments : array of shape (n_features, n_targets)
+        From :func:`feature_moments`.
     penalties : array of shape (n_penalties,)
-    folds : sequence of (training rows, validation rows)
-        Rows in neither are left out of that fold.
+    fold : (training rows, validation rows)
+        Rows in neither are left out.
 
     Returns
     -------
@@ -169,51 +175,44 @@ def cross_validate_primal(
     reference : array of shape (n_targets,)
         The same for the mean of the training targets: 1 - errors / reference is R^2.
     """
+    train, validation = fold
+    inside, inside_moments, total = gram.copy(), moments.copy(), np.zeros(x.shape[1])
     # Centred by the mean of all samples first, so that what is subtracted afterwards costs no digits.
-    mean, y = x.mean(axis=0, dtype=np.float64), y - y.mean(axis=0)
-    moments = feature_moments(x, y)
-    errors, reference = np.zeros((len(penalties), y.shape[1])), np.zeros(y.shape[1])
-    for train, validation in folds:
-        inside, n = gram.copy(), len(train)
-        inside_moments, total = moments.copy(), np.zeros(x.shape[1])
-        out = np.setdiff1d(np.arange(len(x)), train)
-        for rows, block in _row_blocks(x[out], mean):
-            inside -= block.T @ block
-            inside_moments -= block.T @ y[out[rows]]
-            total -= block.sum(axis=0)
-        shift, y_shift = total / n, y[train].mean(axis=0)
-        inside -= n * np.outer(shift, shift)
-        inside_moments -= n * np.outer(shift, y_shift)
-        spectrum = decompose(inside, inside_moments)
-        targets = y[validation] - y_shift
-        for rows, block in _row_blocks(x[validation], mean + shift):
-            errors += squared_errors(spectrum, block @ spectrum.vectors, targets[rows], penalties)
-        reference += np.einsum("ij,ij->j", targets, targets)
-    return errors, reference
+    mean = x.mean(axis=0, dtype=np.float64)
+    out = np.setdiff1d(np.arange(len(x)), train)
+    for rows, block in _row_blocks(x[out], mean):
+        inside -= block.T @ block
+        inside_moments -= block.T @ y[out[rows]]
+        total -= block.sum(axis=0)
+    shift, y_shift = total / len(train), y[train].mean(axis=0)
+    inside -= np.outer(total, shift)
+    inside_moments -= np.outer(total, y_shift)
+    spectrum = decompose(inside, inside_moments)
+    errors, targets = np.zeros((len(penalties), y.shape[1])), y[validation] - y_shift
+    for rows, block in _row_blocks(x[validation], mean + shift):
+        errors += squared_errors(spectrum, block @ spectrum.vectors, targets[rows], penalties)
+    return errors, np.einsum("ij,ij->j", targets, targets)
 
 
-def cross_validate_dual(
-    y: np.ndarray, gram: np.ndarray, penalties: np.ndarray, folds: Sequence[Fold]
+def fold_errors_dual(
+    y: np.ndarray, gram: np.ndarray, penalties: np.ndarray, fold: Fold
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squared validation errors of all penalties, summed over folds; cheaper where n_samples < n_features.
+    """Squared validation errors of all penalties in one fold; cheaper where n_samples < n_features.
 
-    Everything a fold needs is a part of the Gram matrix of all samples. Parameters and results are those of
-    :func:`cross_validate_primal`, but ``gram`` is from :func:`sample_gram`.
+    All that the fold needs is a part of the Gram matrix of all samples, ``gram`` of shape (n_samples,
+    n_samples) from :func:`sample_gram`. Other parameters and results are those of :func:`fold_errors_primal`.
     """
-    errors, reference = np.zeros((len(penalties), y.shape[1])), np.zeros(y.shape[1])
-    for train, validation in folds:
-        inside = gram[np.ix_(train, train)]
-        across = gram[np.ix_(validation, train)]
-        # (x - m)'(z - m), with m the mean of the training samples, from the products x'z.
-        to_mean = inside.mean(axis=0)
-        across -= across.mean(axis=1, keepdims=True) + (to_mean - to_mean.mean())
-        inside -= to_mean[:, None] + (to_mean - to_mean.mean())
-        y_shift = y[train].mean(axis=0)
-        spectrum = decompose(inside, y[train] - y_shift)
-        targets = y[validation] - y_shift
-        errors += squared_errors(spectrum, across @ spectrum.vectors, targets, penalties)
-        reference += np.einsum("ij,ij->j", targets, targets)
-    return errors, reference
+    train, validation = fold
+    inside, across = gram[np.ix_(train, train)], gram[np.ix_(validation, train)]
+    # (x - m)'(z - m), with m the mean of the training samples, from the products x'z.
+    to_mean = inside.mean(axis=0)
+    across -= across.mean(axis=1, keepdims=True) + (to_mean - to_mean.mean())
+    inside -= to_mean[:, None] + (to_mean - to_mean.mean())
+    y_shift = y[train].mean(axis=0)
+    spectrum = decompose(inside, y[train] - y_shift)
+    targets = y[validation] - y_shift
+    errors = squared_errors(spectrum, across @ spectrum.vectors, targets, penalties)
+    return errors, np.einsum("ij,ij->j", targets, targets)
 
 
 class Ridge:
@@ -259,28 +258,41 @@ class Ridge:
         folds : sequence of (training rows, validation rows)
             Not used where the grid has one penalty only.
         """
-        y = np.asarray(y, dtype=np.float64)
+        mean = y.mean(axis=0, dtype=np.float64)
+        y = y - mean
         dual = x.shape[0] < x.shape[1]
         gram = sample_gram(x) if dual else feature_gram(x)
-        self.chosen = np.full(y.shape[1], self.penalties[0])
-        if len(self.penalties) > 1:
-            if not folds:
-                raise ValueError(f"{len(self.penalties)} penalties to choose from, and no folds to choose on")
+        moments = y if dual else feature_moments(x, y)
+
+        def fold_errors(fold: Fold) -> tuple[np.ndarray, np.ndarray]:
             if dual:
-                errors, reference = cross_validate_dual(y, gram, self.penalties, folds)
-            else:
-                errors, reference = cross_validate_primal(x, y, gram, self.penalties, folds)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                self.r2 = np.where(reference > 0, 1 - errors / reference, np.nan)
-            best = errors.argmin(axis=0) if self.per_target else errors.sum(axis=1).argmin()
-            self.chosen[:] = self.penalties[best]
-        mean = y.mean(axis=0)
-        if dual:
-            self.weights = feature_moments(x, solve(decompose(gram, y - mean), self.chosen))
+                return fold_errors_dual(y, gram, self.penalties, fold)
+            return fold_errors_primal(x, y, gram, moments, self.penalties, fold)
+
+        self.chosen = np.full(y.shape[1], self.penalties[0])
+        if len(self.penalties) == 1:
+            spectrum = decompose(gram, moments)
+        elif not folds:
+            raise ValueError(f"{len(self.penalties)} penalties to choose from, and no folds to choose on")
         else:
-            self.weights = solve(decompose(gram, feature_moments(x, y - mean)), self.chosen)
+            with _side_by_side(1 + len(folds)) as pool:
+                whole = pool.submit(decompose, gram.copy(), moments)
+                parts = list(pool.map(fold_errors, folds))
+                spectrum = whole.result()
+            self._choose(
+                np.sum([errors for errors, _ in parts], axis=0), np.sum([r for _, r in parts], axis=0)
+            )
+        self.weights = solve(spectrum, self.chosen)
+        if dual:
+            self.weights = feature_moments(x, self.weights)
         self.intercept = mean - x.mean(axis=0, dtype=np.float64) @ self.weights
         return self
+
+    def _choose(self, errors: np.ndarray, reference: np.ndarray) -> None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.r2 = np.where(reference > 0, 1 - errors / reference, np.nan)
+        best = errors.argmin(axis=0) if self.per_target else errors.sum(axis=1).argmin()
+        self.chosen[:] = self.penalties[best]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predictions ``(n_samples, n_targets)`` for ``x`` of shape ``(n_samples, n_features)``."""
@@ -296,6 +308,24 @@ class Ridge:
                 of = f"{n} of {len(self.chosen)} targets" if self.per_target else "all targets"
                 faults.append(f"the {word} penalty, {edge:g}, was chosen for {of}")
         return f"{' and '.join(faults)}: widen the grid of penalties" if faults else None
+
+
+@contextmanager
+def _side_by_side(n_jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Run jobs on all cores, each with single-threaded linear algebra.
+
+    OpenBLAS's own threads wait for each other by spinning, many times in one eigendecomposition: on two cores
+    that others use too, one of 1440 x 1440 took 4 to 10 s with two threads and 1.3 s with one. Without
+    threadpoolctl the jobs follow each other.
+    """
+    try:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    except ImportError:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool
+        return
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(n_jobs, os.cpu_count() or 1)) as pool:
+        yield pool
 
 
 def _row_blocks(x: np.ndarray, mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -8,9 +8,10 @@ from hypothesis.extra import numpy as hnp
 
 from training.ridge import (
     Ridge,
-    cross_validate_dual,
-    cross_validate_primal,
     feature_gram,
+    feature_moments,
+    fold_errors_dual,
+    fold_errors_primal,
     sample_gram,
 )
 
@@ -51,11 +52,14 @@ def test_cross_validation_agrees_with_scikit_learn_fold_by_fold(n: int, p: int) 
         for train, validation in folds:
             model = linear_model.Ridge(alpha=penalty, solver="svd").fit(x[train], y[train])
             expected[index] += ((model.predict(x[validation]) - y[validation]) ** 2).sum(axis=0)
-    primal, reference = cross_validate_primal(x, y, feature_gram(x), PENALTIES, folds)
-    dual, same_reference = cross_validate_dual(y, sample_gram(x), PENALTIES, folds)
-    np.testing.assert_allclose(primal, expected, rtol=1e-6)
-    np.testing.assert_allclose(dual, expected, rtol=1e-6)
-    np.testing.assert_allclose(reference, same_reference)
+    centred = y - y.mean(axis=0)
+    grams = feature_gram(x), feature_moments(x, centred)
+    primal = [fold_errors_primal(x, centred, *grams, PENALTIES, fold) for fold in folds]
+    dual = [fold_errors_dual(centred, sample_gram(x), PENALTIES, fold) for fold in folds]
+    np.testing.assert_allclose(sum(errors for errors, _ in primal), expected, rtol=1e-6)
+    np.testing.assert_allclose(sum(errors for errors, _ in dual), expected, rtol=1e-6)
+    for (_, reference), (_, same) in zip(primal, dual, strict=True):
+        np.testing.assert_allclose(reference, same)
 
     per_target = Ridge(PENALTIES).fit(x, y, folds)
     np.testing.assert_array_equal(per_target.chosen, PENALTIES[expected.argmin(axis=0)])

@@ -1,0 +1,231 @@
+"""``rtdecode train``: prepare recordings, fit a linear decoder, score it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from replay.trials import TrialSet
+from rtdecode.errors import UserError
+from training.config import TrainConfig
+from training.evaluate import Scores, evaluate, leave_one_out, mean_scores
+from training.export import check_antialias, export, read_decoder
+from training.fit import fit, split_hash, with_targets
+from training.prepare import prepare
+from training.targets import Targets, embed_stimuli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_config = click.argument("config", type=click.Path(path_type=Path))
+_json = click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path),
+    help="Write the results here too, for machines.",
+)
+
+_progress_console = Console(stderr=True)
+
+
+@click.group()
+def train() -> None:
+    """Fit decoders offline.
+
+    One TOML file says everything; run prepare, fit and evaluate with it, in this order. Test trials are only
+    ever looked at by evaluate.
+    """
+
+
+@train.command("prepare")
+@_config
+@_json
+def prepare_command(config: Path, json_path: Path | None) -> None:
+    """Cut recordings into windows, through the filter that runs live."""
+    settings = TrainConfig.load(config)
+    recordings = [entry.open() for entry in settings.recordings]
+    with _progress("Filtering and cutting") as progress:
+        trials = prepare(
+            recordings,
+            settings.signal,
+            settings.trials_path,
+            stimuli=settings.stimuli(),
+            ignore=settings.markers.ignore,
+            progress=progress,
+            notes={"preparation_sha256": settings.preparation_sha256()},
+        )
+    table = Table("run", "trials", "stimuli", title=f"{settings.name}: trials")
+    for (subject, session, run), rows in trials.trials.groupby(["subject", "session", "run"], sort=False):
+        name = "/".join(part for part in (subject, session, run) if part)
+        table.add_row(name, str(len(rows)), str(rows["stimulus_id"].nunique()))
+    _print(table)
+    for reason, n in trials.left_out.items():
+        _remark(f"{n} markers left out: {reason}")
+    _write(
+        json_path,
+        {
+            "trials": str(trials.path),
+            "n_trials": len(trials),
+            "left_out": dict(trials.left_out),
+            "hours": trials.hours,
+            "signal_sha256": trials.signal_sha256,
+            "simulated": trials.simulated,
+        },
+    )
+
+
+@train.command("fit")
+@_config
+@_json
+def fit_command(config: Path, json_path: Path | None) -> None:
+    """Fit a linear decoder on the training trials and export it to one ONNX file."""
+    settings = TrainConfig.load(config)
+    trials = _open_trials(settings)
+    check_antialias(trials.signal)
+    targets = _targets(settings)
+    with _progress_console.status("Fitting"):
+        fitted = fit(trials.select(~settings.split.is_test(trials.trials)), targets, settings.model)
+    manifest = export(
+        fitted, settings.decoder_path, name=settings.name, dataset=settings.dataset or settings.name
+    )
+    validation = manifest.validation
+    chosen = Counter(fitted.penalties.tolist())
+    table = Table("", "", title=f"{settings.name}: fit", show_header=False)
+    table.add_row("training trials", f"{len(fitted.trials)} in {fitted.trials.hours:.2f} h")
+    table.add_row("folds", fitted.fold_rule)
+    table.add_row("penalties", ", ".join(f"{p:g} ({n})" for p, n in sorted(chosen.items())))
+    for name, value in (validation.scores if validation else {}).items():
+        table.add_row(name, f"{value:.3g}")
+    table.add_row("decoder", str(settings.decoder_path))
+    _print(table)
+    for reason, n in fitted.left_out.items():
+        _remark(f"{n} trials left out: {reason}")
+    for warning in fitted.warnings:
+        _remark(f"warning: {warning}")
+    _write(
+        json_path,
+        {
+            "decoder": str(settings.decoder_path),
+            "n_trials": len(fitted.trials),
+            "left_out": dict(fitted.left_out),
+            "hours": fitted.trials.hours,
+            "fold_rule": fitted.fold_rule,
+            "penalties": {f"{penalty:g}": n for penalty, n in sorted(chosen.items())},
+            "scores": validation.scores if validation else {},
+            "warnings": list(fitted.warnings),
+            "split_sha256": manifest.provenance.split_sha256,
+            "simulated": manifest.simulated,
+        },
+    )
+
+
+@train.command("evaluate")
+@_config
+@_json
+def evaluate_command(config: Path, json_path: Path | None) -> None:
+    """Score the decoder on the test trials; with leave_one_out, fit and score each part in turn."""
+    settings = TrainConfig.load(config)
+    trials = _open_trials(settings)
+    targets = _targets(settings)
+    folds: list[tuple[str, Scores]] = []
+    if settings.split.leave_one_out is not None:
+        with _progress_console.status("Fitting on all but one"):
+            folds = list(leave_one_out(trials, targets, settings.model, settings.split.leave_one_out))
+    else:
+        folds = [("test", _score_test(settings, trials, targets))]
+    mean = mean_scores([scores for _, scores in folds])
+    table = Table("held out", "trials", "gallery", *mean, title=f"{settings.name}: test trials")
+    for name, scores in folds:
+        numbers = scores.numbers()
+        row = [f"{numbers[score]:.3f}" for score in mean]
+        table.add_row(name, str(scores.n_test), str(scores.n_gallery), *row)
+    if len(folds) > 1:
+        table.add_section()
+        table.add_row("mean", "", "", *(f"{value:.3f}" for value in mean.values()))
+    _print(table)
+    if contrast := folds[0][1].contrast:
+        _remark(f"auc: {contrast[0]} (positive) against {contrast[1]}")
+    _write(
+        json_path,
+        {
+            "simulated": trials.simulated,
+            "n_test": sum(scores.n_test for _, scores in folds),
+            **mean,
+            "folds": [{"held_out": name, **asdict(scores)} for name, scores in folds],
+        },
+    )
+
+
+def _score_test(settings: TrainConfig, trials: TrialSet, targets: Targets) -> Scores:
+    decoder, manifest = read_decoder(settings.decoder_path)
+    test = settings.split.is_test(trials.trials)
+    train_trials, _ = with_targets(trials.select(~test), targets)
+    if manifest.provenance.split_sha256 != split_hash(train_trials.trials):
+        raise UserError(
+            f"{settings.decoder_path} was fitted on other trials than the training trials of this split: "
+            "run 'rtdecode train fit' again"
+        )
+    return evaluate(decoder, trials.select(test), targets)
+
+
+def _open_trials(settings: TrainConfig) -> TrialSet:
+    trials = TrialSet.open(settings.trials_path)
+    if trials.extras.get("preparation_sha256") != settings.preparation_sha256():
+        raise UserError(
+            f"{settings.trials_path} was prepared with other settings: run 'rtdecode train prepare' again"
+        )
+    return trials
+
+
+def _targets(settings: TrainConfig) -> Targets:
+    from replay.datasets.encoder import BuiltinEncoder
+
+    with _progress("Embedding images") as progress:
+        return embed_stimuli(settings.stimuli(), BuiltinEncoder(), progress)
+
+
+@contextmanager
+def _progress(words: str) -> Iterator[Callable[[int, int], None]]:
+    with Progress(console=_progress_console) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print(table: Table) -> None:
+    Console().print(table)
+
+
+def _remark(text: str) -> None:
+    _progress_console.print(text, markup=False, highlight=False)
+
+
+def _write(path: Path | None, content: dict[str, Any]) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: scores that do not exist become null."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,216 @@
+"""Configuration of ``rtdecode train``: one TOML file; unknown keys are errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from replay.recordings import read_recording
+from rtdecode.config import read_toml
+from rtdecode.errors import UserError, validation_line
+from rtdecode.stimuli import StimulusTable
+from training.fit import LinearSettings
+from training.prepare import SignalSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from replay.recordings import Recording
+
+
+def _beside_config(path: Path, info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder", ".")) / path.expanduser()
+
+
+ConfigPath = Annotated[Path, AfterValidator(_beside_config)]
+"""A path that is relative to the folder of the configuration file."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RecordingEntry(_Section):
+    """``[[recordings]]``: one recording; what its name or format does not tell is stated here.
+
+    Parameters
+    ----------
+    path
+        The file.
+    subject, session, run
+        Where they are not to be taken from the file's name.
+    units, marker_channel, signal_stream, marker_streams, rate_hz
+        See :func:`replay.recordings.read_recording`.
+    """
+
+    path: ConfigPath
+    subject: str | None = None
+    session: str | None = None
+    run: str | None = None
+    units: str | None = None
+    marker_channel: str | None = None
+    signal_stream: str | None = None
+    marker_streams: tuple[str, ...] | None = None
+    rate_hz: float | None = Field(default=None, gt=0)
+
+    def open(self) -> Recording:
+        """Open the recording."""
+        recording = read_recording(
+            self.path,
+            units=self.units,
+            marker_channel=self.marker_channel,
+            signal_stream=self.signal_stream,
+            marker_streams=self.marker_streams,
+            rate_hz=self.rate_hz,
+        )
+        stated = {name: getattr(self, name) for name in ("subject", "session", "run")}
+        return replace(recording, **{name: value for name, value in stated.items() if value is not None})
+
+
+class MarkerTable(_Section):
+    """``[markers]``: what the recordings' markers mean.
+
+    Parameters
+    ----------
+    table
+        Table of stimuli (CSV, TSV or parquet); its column ``image`` names the pictures.
+    key
+        How a marker names its row: by ``code`` or ``label``, or by ``order``: the n-th marker, counted over
+        all recordings, is the n-th row.
+    ignore
+        Patterns (``*`` and ``?``) of markers that are no stimuli.
+    """
+
+    table: ConfigPath
+    key: Literal["code", "label", "order"] = "label"
+    ignore: tuple[str, ...] = ()
+
+
+class TargetSettings(_Section):
+    """``[targets]``: which image encoder the decoder learns to predict."""
+
+    encoder: Literal["builtin"] = "builtin"
+
+
+class SplitSettings(_Section):
+    """``[split]``: which trials are for the test, and never seen by a fit.
+
+    Parameters
+    ----------
+    test_runs, test_sessions
+        All trials of these.
+    leave_one_out
+        ``evaluate`` fits anew for each run (session) held out in turn; ``fit`` takes all of them.
+    """
+
+    test_runs: tuple[str, ...] = ()
+    test_sessions: tuple[str, ...] = ()
+    leave_one_out: Literal["run", "session"] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.leave_one_out is None) == (not self.test_runs and not self.test_sessions):
+            raise ValueError("give either test_runs or test_sessions, or leave_one_out")
+        return self
+
+    def is_test(self, trials: pd.DataFrame) -> np.ndarray:
+        """Mask ``(n,)`` of the test trials.
+
+        Raises
+        ------
+        UserError
+            If a run or session does not exist, or one side is left empty.
+        """
+        test = np.zeros(len(trials), dtype=bool)
+        for column, names in (("run", self.test_runs), ("session", self.test_sessions)):
+            there = trials[column].unique().tolist()
+            if missing := [name for name in names if name not in there]:
+                raise UserError(
+                    f"split.test_{column}s: no {column} {', '.join(missing)} among the trials; "
+                    f"there are {', '.join(there)}"
+                )
+            test |= trials[column].isin(names).to_numpy(dtype=bool)
+        if test.all():
+            raise UserError("split: all trials are test trials, none is left to fit on")
+        return test
+
+
+class TrainConfig(_Section):
+    """The whole file.
+
+    Parameters
+    ----------
+    name
+        How results name the decoder, and the stem of its file.
+    output
+        Folder of everything that is made.
+    dataset
+        Where the recordings come from, for the manifest; the name where left out.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    output: ConfigPath
+    dataset: str | None = None
+    recordings: tuple[RecordingEntry, ...] = Field(min_length=1)
+    markers: MarkerTable
+    signal: SignalSettings
+    targets: TargetSettings = TargetSettings()
+    model: LinearSettings = LinearSettings()
+    split: SplitSettings
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a file; paths in it are relative to its folder.
+
+        Raises
+        ------
+        UserError
+            If it is missing, is not TOML, or has unknown or wrong keys.
+        """
+        try:
+            return cls.model_validate(read_toml(path), context={"folder": path.parent})
+        except ValidationError as error:
+            raise UserError(f"{path}: {validation_line(error)}") from error
+
+    @property
+    def trials_path(self) -> Path:
+        """Folder of the TrialSet."""
+        return self.output / "trials"
+
+    @property
+    def decoder_path(self) -> Path:
+        """The exported decoder."""
+        return self.output / f"{self.name}.onnx"
+
+    def stimuli(self) -> StimulusTable:
+        """Read the table of stimuli."""
+        return StimulusTable.load(self.markers.table, key=self.markers.key)
+
+    def preparation_sha256(self) -> str:
+        """Hash of all settings that shape the TrialSet, to tell when it must be prepared again."""
+        parts: dict[str, Any] = {
+            name: self.model_dump(mode="json")[name] for name in ("recordings", "markers", "signal")
+        }
+        for recording in parts["recordings"]:
+            recording["path"] = Path(recording["path"]).name
+        try:
+            parts["markers"]["table"] = hashlib.sha256(self.markers.table.read_bytes()).hexdigest()
+        except OSError as error:
+            raise UserError(
+                f"cannot read the table of stimuli {self.markers.table}: {error.strerror}"
+            ) from error
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,253 @@
+"""Fitted decoder to one ONNX file, built node by node, without torch."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+import uuid
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from rtdecode.contracts import DecoderManifest, Provenance, Validation
+from rtdecode.decoder import MANIFEST_KEY, SPATIAL_INPUT, WINDOW_INPUT, Decoder
+from rtdecode.errors import UserError
+from rtdecode.signal.design import attenuation_db
+from rtdecode.signal.resampling import resampling_matrix
+from training.fit import LinearDecoder, baseline_weights, split_hash
+
+if TYPE_CHECKING:
+    from rtdecode.contracts import SignalContract
+    from training.fit import Fitted
+
+MIN_ATTENUATION_DB = 40.0
+"""What the front end must take away at the new Nyquist frequency where resampling lowers the rate."""
+
+MAX_PARITY_SD = 1e-4
+"""Largest difference let through between the graph and the fit, in standard deviations of the targets."""
+
+PARITY = "parity_max_abs_diff_sd"
+"""Name, among the manifest's validation scores, of the difference found."""
+
+# Read by onnxruntime 1.20 and later.
+_OPSET = 17
+_IR_VERSION = 9
+
+
+def export(
+    fitted: Fitted, path: Path | str, *, name: str, dataset: str, validation: Validation | None = None
+) -> DecoderManifest:
+    """Write a fitted decoder to one ONNX file with its manifest, and check it against the fit.
+
+    Parameters
+    ----------
+    fitted
+        From :func:`training.fit.fit`.
+    path
+        The file to write; one that lies there is replaced at the very end.
+    name
+        How results name this decoder.
+    dataset
+        Where the recordings come from, for the manifest.
+    validation
+        Scores on trials that the fit never saw; the cross-validation's where None.
+
+    Returns
+    -------
+    DecoderManifest
+        As it stands in the file, with the largest difference between graph and fit among its scores.
+
+    Raises
+    ------
+    UserError
+        If a number is not finite, the front end lets alias, there is no native window to check on, or the
+        graph differs from the fit.
+    """
+    path, decoder = Path(path), fitted.decoder
+    check_antialias(decoder.signal)
+    for what in ("weights", "bias", "center", "scale"):
+        if not np.isfinite(getattr(decoder, what)).all():
+            raise UserError(
+                f"the decoder's {what} hold NaN or infinity: look for broken trials, and fit again"
+            )
+    model = build_graph(decoder)
+    difference = _difference_sd(model, fitted)
+    if validation is None:
+        validation = Validation(
+            split="cross-validation of the training trials",
+            n_trials=len(fitted.trials),
+            scores={} if fitted.r2 is None else {"r2": fitted.r2},
+        )
+    manifest = DecoderManifest(
+        name=name,
+        signal=decoder.signal,
+        scaling=decoder.scaling,
+        heads=(decoder.head,),
+        provenance=_provenance(fitted, dataset),
+        validation=validation.model_copy(update={"scores": {**validation.scores, PARITY: difference}}),
+        simulated=fitted.trials.simulated,
+    )
+    helper.set_model_props(model, {MANIFEST_KEY: manifest.model_dump_json()})
+    onnx.checker.check_model(model, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_bytes(model.SerializeToString())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return manifest
+
+
+def read_decoder(path: Path | str) -> tuple[LinearDecoder, DecoderManifest]:
+    """Read an exported linear decoder back, to predict from the windows of a TrialSet.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no decoder, or no linear one.
+    """
+    manifest = Decoder(Path(path)).manifest
+    numbers = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(Path(path)).graph.initializer
+    }
+    parts = ("center", "scale", "weights", "bias")
+    if len(manifest.heads) != 1 or not all(part in numbers for part in parts):
+        raise UserError(f"{path} is no linear decoder made by 'rtdecode train fit'")
+    decoder = LinearDecoder(
+        signal=manifest.signal,
+        scaling=manifest.scaling,
+        head=manifest.heads[0],
+        **{part: numbers[part] for part in parts},
+    )
+    return decoder, manifest
+
+
+def check_antialias(signal: SignalContract) -> None:
+    """Refuse a front end that would let alias what resampling cannot hold.
+
+    Raises
+    ------
+    UserError
+        If resampling lowers the rate, and the front end attenuates by less than 40 dB at the new Nyquist.
+    """
+    nyquist_hz = signal.resampling.rate_hz / 2
+    if signal.resampling.rate_hz >= signal.rate_hz:
+        return
+    found = attenuation_db(signal.front_end, signal.rate_hz, nyquist_hz)
+    if found < MIN_ATTENUATION_DB:
+        raise UserError(
+            f"resampling to {2 * nyquist_hz:g} Hz would alias: from {nyquist_hz:g} Hz on the front end "
+            f"attenuates by {found:.0f} dB, not by {MIN_ATTENUATION_DB:.0f}; lower lowpass_hz, raise the "
+            'order, use family = "cheby2", or raise resample_hz'
+        )
+
+
+def build_graph(decoder: LinearDecoder) -> onnx.ModelProto:
+    """Graph from native-rate windows ``(batch, n_samples, n_channels)`` to embeddings ``(batch, dim)``.
+
+    Resampling and spatial matrix, baseline, scaling, clamp, flattening, linear map. The spatial matrix is the
+    identity; it is an input with a default, so that it may be overridden at run time.
+    """
+    signal = decoder.signal
+    n_channels = len(signal.channels)
+    matrix = resampling_matrix(signal.window, signal.rate_hz, signal.resampling)
+    constants = {
+        "resampling": matrix,
+        SPATIAL_INPUT: np.eye(n_channels),
+        "center": decoder.center,
+        "scale": decoder.scale,
+        "clamp_low": np.array(-decoder.scaling.clamp),
+        "clamp_high": np.array(decoder.scaling.clamp),
+        "weights": decoder.weights,
+        "bias": decoder.bias,
+    }
+    nodes = [
+        helper.make_node("MatMul", ["resampling", WINDOW_INPUT], ["resampled"]),
+        helper.make_node("MatMul", ["resampled", SPATIAL_INPUT], ["projected"]),
+    ]
+    last = "projected"
+    baseline = baseline_weights(signal, decoder.scaling.baseline_s)
+    if baseline is not None:
+        constants["baseline"] = baseline[None]
+        nodes += [
+            helper.make_node("MatMul", ["baseline", last], ["baseline_mean"]),
+            helper.make_node("Sub", [last, "baseline_mean"], ["corrected"]),
+        ]
+        last = "corrected"
+    nodes += [
+        helper.make_node("Sub", [last, "center"], ["centred"]),
+        helper.make_node("Div", ["centred", "scale"], ["scaled"]),
+        helper.make_node("Clip", ["scaled", "clamp_low", "clamp_high"], ["clamped"]),
+        helper.make_node("Flatten", ["clamped"], ["flat"], axis=1),
+        helper.make_node("Gemm", ["flat", "weights", "bias"], [decoder.head.name]),
+    ]
+    window = helper.make_tensor_value_info(
+        WINDOW_INPUT, TensorProto.FLOAT, ["batch", signal.window.n_samples, n_channels]
+    )
+    spatial = helper.make_tensor_value_info(SPATIAL_INPUT, TensorProto.FLOAT, [n_channels, n_channels])
+    embedding = helper.make_tensor_value_info(
+        decoder.head.name, TensorProto.FLOAT, ["batch", decoder.head.space.dim]
+    )
+    graph = helper.make_graph(
+        nodes,
+        "rtdecode",
+        [window, spatial],
+        [embedding],
+        [numpy_helper.from_array(np.asarray(v, dtype=np.float32), k) for k, v in constants.items()],
+    )
+    return helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+        producer_name="rtdecode",
+    )
+
+
+def _difference_sd(model: onnx.ModelProto, fitted: Fitted) -> float:
+    """Largest difference between graph and fit on real training windows, in SD of the targets."""
+    rows, native = fitted.trials.native_windows()
+    if not len(rows):
+        raise UserError(
+            f"{fitted.trials.path} keeps no native windows of the training trials to check the decoder on: "
+            "prepare the recordings again"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, {WINDOW_INPUT: native})
+    expected = fitted.decoder(fitted.trials.windows(rows))
+    sd = np.array(fitted.decoder.head.target_sd)
+    difference = np.abs(found - expected) / np.where(sd > 0, sd, 1.0)
+    largest = float(difference.max())
+    if not largest <= MAX_PARITY_SD:
+        raise UserError(
+            f"the ONNX graph differs from the fit by {largest:.1e} SD, more than {MAX_PARITY_SD:g}: "
+            "offsets in the signal cost single precision its digits; give a highpass_hz"
+        )
+    return largest
+
+
+def _provenance(fitted: Fitted, dataset: str) -> Provenance:
+    trials = fitted.trials
+    return Provenance(
+        dataset=dataset,
+        subjects=tuple(sorted(trials.trials["subject"].unique())),
+        split_sha256=split_hash(trials.trials),
+        n_trials=len(trials),
+        hours=trials.hours,
+        model="ridge",
+        fold_rule=fitted.fold_rule,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        versions={
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("rtdecode", "numpy", "scipy", "onnx")},
+        },
+    )

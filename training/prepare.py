@@ -1,0 +1,338 @@
+"""Recordings to a TrialSet, through the very front end that runs live."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from replay.trials import TrialSet, TrialSetWriter, signal_hash
+from rtdecode.contracts import Channel, ChannelType, Fate, IirSos, SignalContract, Window
+from rtdecode.errors import MismatchError, UserError
+from rtdecode.markers import MarkerGate
+from rtdecode.signal.design import design_iir
+from rtdecode.signal.front_end import FrontEnd
+from rtdecode.signal.markers import Marker
+from rtdecode.signal.resampling import resampling_for, resampling_matrix
+from rtdecode.signal.ring import Ring
+from rtdecode.stimuli import StimulusMapper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from replay.recordings.recording import Recording
+    from rtdecode.markers import Admission
+    from rtdecode.stimuli import StimulusTable
+
+_BRAIN = (ChannelType.EEG, ChannelType.MAG, ChannelType.GRAD)
+_BLOCK_S = 4.0
+_NATIVE = 16
+
+
+class SignalSettings(BaseModel):
+    """``[signal]``: what is made of a recording's samples before anything is fitted.
+
+    Parameters
+    ----------
+    channels
+        Names, in the order that the decoder will have; None takes all EEG and MEG channels.
+    highpass_hz, lowpass_hz, order, family, highpass_order
+        The causal filter, see :func:`rtdecode.signal.design.design_iir`; without an edge there is none.
+    tmin_s, tmax_s
+        The window, seconds from onset, both ends included.
+    resample_hz
+        Rate after the resampling matrix; None keeps the native one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    channels: tuple[str, ...] | None = Field(default=None, min_length=1)
+    highpass_hz: float | None = Field(default=None, gt=0)
+    lowpass_hz: float | None = Field(default=None, gt=0)
+    order: int = Field(default=2, ge=1)
+    family: Literal["butter", "cheby2", "ellip"] = "butter"
+    highpass_order: int | None = Field(default=None, ge=1)
+    tmin_s: float
+    tmax_s: float
+    resample_hz: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.tmax_s < self.tmin_s:
+            raise ValueError(f"tmax_s {self.tmax_s:g} lies before tmin_s {self.tmin_s:g}")
+        return self
+
+    def contract(self, channels: Sequence[Channel], rate_hz: float) -> SignalContract:
+        """Signal contract for a recording or stream of these channels.
+
+        Raises
+        ------
+        UserError
+            If a channel is missing, or no such filter exists at this rate.
+        """
+        offered = {channel.name: channel for channel in channels}
+        names = self.channels or tuple(name for name, channel in offered.items() if channel.type in _BRAIN)
+        if missing := [name for name in names if name not in offered]:
+            raise UserError(f"no channel {', '.join(missing)}: the recording has {', '.join(offered)}")
+        if not names:
+            raise UserError(f"no EEG or MEG channel: name the channels, of {', '.join(offered)}")
+        front_end: tuple[IirSos, ...] = ()
+        if self.highpass_hz is not None or self.lowpass_hz is not None:
+            front_end = (
+                design_iir(
+                    rate_hz,
+                    highpass_hz=self.highpass_hz,
+                    lowpass_hz=self.lowpass_hz,
+                    order=self.order,
+                    family=self.family,
+                    highpass_order=self.highpass_order,
+                ),
+            )
+        window = Window(first_sample=round(self.tmin_s * rate_hz), last_sample=round(self.tmax_s * rate_hz))
+        return SignalContract(
+            channels=tuple(offered[name] for name in names),
+            rate_hz=rate_hz,
+            front_end=front_end,
+            window=window,
+            resampling=resampling_for(window, rate_hz, self.resample_hz or rate_hz),
+        )
+
+
+def prepare(
+    recordings: Sequence[Recording],
+    settings: SignalSettings,
+    path: Path | str,
+    *,
+    stimuli: StimulusTable | None = None,
+    ignore: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> TrialSet:
+    """Cut the windows of all accepted markers out of recordings.
+
+    A recording is read in fixed blocks through :class:`rtdecode.signal.front_end.FrontEnd`, a fresh one after
+    each break; windows are cut at the markers' samples and multiplied by the matrix that export puts into the
+    ONNX file. No more than a block and a window is held in memory.
+
+    Parameters
+    ----------
+    recordings
+        In the order in which they were recorded.
+    settings
+        What is made of the samples.
+    path
+        Folder of the TrialSet; one that lies there is replaced at the very end.
+    stimuli
+        Table that maps markers to stimuli. Without it a marker's label is its stimulus.
+    ignore
+        Patterns (``*`` and ``?``) of markers that are no stimuli.
+    progress
+        Called with the samples done and the samples there are.
+    notes
+        Kept in the TrialSet's ``extras``.
+
+    Returns
+    -------
+    TrialSet
+        ``left_out`` counts the markers that got no window, by reason: ignored, duplicate, warming up (the
+        window starts before the front end can be trusted), break (it crosses one), end (it ends after the
+        recording).
+
+    Raises
+    ------
+    MismatchError
+        If the recordings differ in rate, or in the channels' types and units.
+    UserError
+        If a channel is missing, two recordings have the same subject, session and run, a window holds NaN, or
+        no window is left.
+    """
+    if not recordings:
+        raise UserError("no recordings to prepare: name at least one")
+    _check_distinct(recordings)
+    signal = settings.contract(recordings[0].channels, recordings[0].rate_hz)
+    for recording in recordings[1:]:
+        _check_same_signal(settings, recording, recordings[0], signal)
+    gate = MarkerGate(ignore, None if stimuli is None else StimulusMapper(stimuli))
+    n_kept = max(1, _NATIVE // len(recordings))
+    total = sum(recording.n_samples for recording in recordings)
+    done = 0
+    rows = _TrialRows(stimuli)
+    with TrialSetWriter(path, signal) as writer:
+        for index, recording in enumerate(recordings):
+            planned = []
+            for trial in _trials(recording, gate, source=f"{index}/{recording.name}"):
+                if reason := _fault(trial, recording, signal):
+                    writer.leave_out(reason)
+                else:
+                    planned.append(trial)
+            kept = set(np.linspace(0, len(planned), n_kept, endpoint=False, dtype=int).tolist())
+            for number, (end, native, window) in enumerate(_windows(recording, signal, planned)):
+                writer.add(
+                    window, rows.row(recording, planned[number]), native=native if number in kept else None
+                )
+                if progress is not None:
+                    progress(done + end, total)
+            rows.end(recording)
+            done += recording.n_samples
+            if progress is not None:
+                progress(done, total)
+        if not writer.n_trials:
+            reasons = (
+                ", ".join(f"{n} {reason}" for reason, n in writer.left_out.items()) or "no markers at all"
+            )
+            raise UserError(f"no trial in {len(recordings)} recordings ({reasons}): check the markers' table")
+        writer.note(recordings=[recording.name for recording in recordings], **(notes or {}))
+    return TrialSet.open(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A marker, the sample it stands at, and what became of it."""
+
+    onset: int
+    admission: Admission
+
+
+def _trials(recording: Recording, gate: MarkerGate, source: str) -> Iterator[_Trial]:
+    markers = recording.markers
+    for onset, label in zip(markers.sample.tolist(), markers.label, strict=True):
+        stamp = onset / recording.rate_hz
+        yield _Trial(onset, gate.admit(Marker(source, label, stamp, stamp, stamp, onset)))
+
+
+def _fault(trial: _Trial, recording: Recording, signal: SignalContract) -> str | None:
+    """Why a trial gets no window, if it gets none; the rules of :class:`rtdecode.signal.track.Track`."""
+    if trial.admission.fate is not Fate.ACCEPTED:
+        return trial.admission.fate.value
+    begin, end = _segment(recording, trial.onset)
+    start, stop = trial.onset + signal.window.first_sample, trial.onset + signal.window.last_sample + 1
+    if start < begin + math.ceil(signal.warmup_s * signal.rate_hz - 1e-9):
+        return "warming up"
+    if stop > end:
+        return "break" if end < recording.n_samples else "end"
+    return None
+
+
+def _windows(
+    recording: Recording, signal: SignalContract, trials: Sequence[_Trial]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Cut the trials' windows, which are in order.
+
+    Yields
+    ------
+    end
+        Samples of the recording read so far.
+    native : array of shape (n_samples, n_channels), float32
+    window : array of shape (n_times, n_channels), float32
+    """
+    pick = [recording.channel_names.index(channel.name) for channel in signal.channels]
+    first, n_samples = signal.window.first_sample, signal.window.n_samples
+    block = max(1, round(_BLOCK_S * recording.rate_hz))
+    # In single precision, as it stands in the ONNX file; the product is rounded once, at its end.
+    matrix = resampling_matrix(signal.window, signal.rate_hz, signal.resampling).astype(np.float32)
+    matrix = matrix.astype(np.float64)
+    resamples = signal.resampling.rate_hz != signal.rate_hz
+    for (begin, end), of_segment in groupby(trials, key=lambda trial: _segment(recording, trial.onset)):
+        front_end = FrontEnd(signal.front_end, len(pick), signal.rate_hz)
+        ring = Ring(n_samples + block, len(pick))
+        for trial in of_segment:
+            start = trial.onset + first - begin
+            while ring.end < start + n_samples:
+                at = begin + ring.end
+                ring.append(front_end.process(recording.read(at, min(at + block, end))[:, pick]))
+            native = ring.view(start, start + n_samples)
+            window = (matrix @ native).astype(np.float32) if resamples else native
+            yield begin + ring.end, native, window
+
+
+class _TrialRows:
+    """Fills in the columns of trials, and counts what runs on over a subject's recordings."""
+
+    def __init__(self, stimuli: StimulusTable | None) -> None:
+        self._described = {} if stimuli is None else _describe(stimuli.rows)
+        self._recorded_s: defaultdict[str, float] = defaultdict(float)
+        self._shown: Counter[tuple[str, str]] = Counter()
+
+    def row(self, recording: Recording, trial: _Trial) -> dict[str, Any]:
+        subject, stimulus_id = recording.subject, trial.admission.stimulus_id
+        onset_s = trial.onset / recording.rate_hz
+        row: dict[str, Any] = {
+            "subject": subject,
+            "session": recording.session,
+            "run": _run(recording),
+            "onset_sample": trial.onset,
+            "onset_s": onset_s,
+            "recorded_s": self._recorded_s[subject] + onset_s,
+            "stimulus_id": stimulus_id,
+            "simulated": recording.simulated,
+        }
+        if stimulus_id is not None:
+            self._shown[subject, stimulus_id] += 1
+            row |= {"repetition": self._shown[subject, stimulus_id], **self._described.get(stimulus_id, {})}
+        return row
+
+    def end(self, recording: Recording) -> None:
+        self._recorded_s[recording.subject] += recording.duration_s
+
+
+def _describe(table: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Say of each stimulus what the table does, in the names of a TrialSet's columns."""
+    names = {"category": "category", "concept_id": "concept_id", "split": "split_original"}
+    known = [name for name in names if name in table]
+    first = table.drop_duplicates("stimulus_id").set_index("stimulus_id")[known].rename(columns=names)
+    return {
+        str(stimulus): {str(name): text for name, text in row.items() if text}
+        for stimulus, row in first.to_dict("index").items()
+    }
+
+
+def _run(recording: Recording) -> str:
+    return recording.run or recording.name
+
+
+def _segment(recording: Recording, sample: int) -> tuple[int, int]:
+    """First sample, and one past the last, of the unbroken stretch around a sample."""
+    borders = (*recording.segment_starts, recording.n_samples)
+    index = bisect_right(recording.segment_starts, sample)
+    return borders[index - 1], borders[index]
+
+
+def _check_distinct(recordings: Sequence[Recording]) -> None:
+    seen = Counter((recording.subject, recording.session, _run(recording)) for recording in recordings)
+    for (subject, session, run), n in seen.items():
+        if n > 1:
+            raise UserError(
+                f"{n} recordings are subject {subject!r}, session {session!r}, run {run!r}: "
+                "give each its own run"
+            )
+
+
+def _check_same_signal(
+    settings: SignalSettings, recording: Recording, reference: Recording, signal: SignalContract
+) -> None:
+    if signal_hash(settings.contract(recording.channels, recording.rate_hz)) == signal_hash(signal):
+        return
+    faults = []
+    if recording.rate_hz != reference.rate_hz:
+        faults.append(f"rate {recording.rate_hz:g} Hz against {reference.rate_hz:g} Hz")
+    offered = {channel.name: channel for channel in recording.channels}
+    for channel in signal.channels:
+        other = offered.get(channel.name)
+        if other is None:
+            faults.append(f"channel {channel.name} missing")
+        elif (other.type, other.unit) != (channel.type, channel.unit):
+            faults.append(
+                f"channel {channel.name} is {other.type.value} in {other.unit.value} against "
+                f"{channel.type.value} in {channel.unit.value}"
+            )
+    if not faults:
+        faults.append("other channels, or in another order; name them in the signal settings")
+    raise MismatchError(f"{recording.name} does not fit {reference.name}: {'; '.join(faults)}")
