@@ -73,7 +73,7 @@ def endpoint(host: str, port: int) -> str:
     except ValueError:
         loopback = False
     if not loopback:
-        raise UserError(f"the bus stays on this machine: set its host to 127.0.0.1, not {host}")
+        raise UserError(f"the bus stays on this machine: set its host to 127.0.0.1, not {host!r}")
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 

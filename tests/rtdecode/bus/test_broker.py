@@ -1,0 +1,231 @@
+"""The broker carries what the service and its workers publish to whoever subscribed."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import zmq
+
+from rtdecode.bus import Broker, Publisher, Subscriber, WireError
+from rtdecode.bus.sockets import HIGH_WATER_MARK
+from rtdecode.bus.wire import MAX_MESSAGE_BYTES, floats
+from rtdecode.contracts import ControlReply
+from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from rtdecode.contracts import EmbeddingMessage, StatusMessage, VerdictMessage
+
+TIMEOUT_S = 20.0
+
+
+def declines(_: object) -> ControlReply:
+    return ControlReply(ok=False)
+
+
+def test_messages_arrive_with_their_envelope_filled(
+    broker: Broker, embedding: EmbeddingMessage, payload: list[np.ndarray], verdict: VerdictMessage
+) -> None:
+    with Subscriber(broker.endpoints.publish, ("embedding", "verdict")) as subscriber:
+        assert subscriber.wait_joined(TIMEOUT_S)
+        broker.publish(embedding, payload)
+        broker.publish(verdict)
+        broker.publish(embedding, payload)
+        received = [subscriber.receive(TIMEOUT_S) for _ in range(3)]
+    messages = [one.message for one in received if one is not None]
+    assert [message.sequence for message in messages] == [0, 0, 1]  # counted by topic
+    assert [message.sent_at for message in messages] == [1.0, 2.0, 3.0]  # the injected clock
+    assert {message.publisher for message in messages} == {"service"}
+    assert {message.host for message in messages} == {socket.gethostname()}
+    assert len({message.boot_id for message in messages}) == 1
+    assert (
+        messages[0].model_copy(update={"host": "", "boot_id": "", "publisher": "", "sent_at": 0.0})
+        == embedding
+    )
+    first = received[0]
+    assert first is not None
+    np.testing.assert_array_equal(floats(first.payload[0], 3), payload[0])
+
+
+def test_a_subscriber_gets_only_the_kinds_it_asked_for(
+    broker: Broker, verdict: VerdictMessage, status: StatusMessage
+) -> None:
+    with Subscriber(broker.endpoints.publish, ("status",)) as subscriber:
+        assert subscriber.wait_joined(TIMEOUT_S)
+        broker.publish(verdict)
+        broker.publish(status)
+        received = subscriber.receive(TIMEOUT_S)
+    assert received is not None
+    assert received.message.kind == "status"
+
+
+def test_all_that_is_published_once_the_subscription_is_in_force_arrives(
+    broker: Broker, status: StatusMessage
+) -> None:
+    for _ in range(30):  # a slow joiner would miss the first message in some of them
+        with Subscriber(broker.endpoints.publish, ("status",)) as subscriber:
+            assert subscriber.wait_joined(TIMEOUT_S)
+            broker.publish(status)
+            assert subscriber.receive(TIMEOUT_S) is not None
+
+
+def test_messages_of_many_threads_all_arrive_in_sequence(broker: Broker, verdict: VerdictMessage) -> None:
+    n_threads, n = 4, 100
+
+    def publish() -> None:
+        for _ in range(n):
+            broker.publish(verdict)
+
+    with Subscriber(broker.endpoints.publish, ("verdict",)) as subscriber:
+        assert subscriber.wait_joined(TIMEOUT_S)
+        threads = [threading.Thread(target=publish) for _ in range(n_threads)]
+        for thread in threads:
+            thread.start()
+        received = [subscriber.receive(TIMEOUT_S) for _ in range(n_threads * n)]
+        for thread in threads:
+            thread.join()
+    sequences = [one.message.sequence for one in received if one is not None]
+    assert sequences == list(range(n_threads * n))
+    assert subscriber.lost == 0
+
+
+def test_what_workers_publish_reaches_subscribers(broker: Broker, verdict: VerdictMessage) -> None:
+    with (
+        Subscriber(broker.endpoints.publish, ("verdict",)) as subscriber,
+        Publisher(broker.endpoints.subscribe, "worker", clock=lambda: 7.0) as publisher,
+    ):
+        assert subscriber.wait_joined(TIMEOUT_S)
+        assert publisher.connected(TIMEOUT_S)
+        publisher.send(verdict)
+        received = subscriber.receive(TIMEOUT_S)
+    assert received is not None
+    assert (received.message.publisher, received.message.sent_at) == ("worker", 7.0)
+
+
+def test_stop_delivers_all_that_was_published_before(verdict: VerdictMessage) -> None:
+    broker = Broker("127.0.0.1", 0, 0, 0, declines, clock=lambda: 0.0)
+    broker.start()
+    n = HIGH_WATER_MARK // 2
+    with Subscriber(broker.endpoints.publish, ("verdict",)) as subscriber:
+        assert subscriber.wait_joined(TIMEOUT_S)
+        for _ in range(n):
+            broker.publish(verdict)
+        broker.stop(linger_s=TIMEOUT_S)
+        sequences = [subscriber.receive(TIMEOUT_S) for _ in range(n)]
+    assert [one.message.sequence for one in sequences if one is not None] == list(range(n))
+
+
+def test_a_subscriber_that_never_reads_holds_up_nobody(broker: Broker, embedding: EmbeddingMessage) -> None:
+    large = embedding.model_copy(update={"heads": (embedding.heads[0].model_copy(update={"dim": 2048}),)})
+    payload = [np.zeros(2048, np.float32)]
+    context = zmq.Context()
+    stuck = context.socket(zmq.SUB)
+    stuck.set_hwm(1)
+    stuck.setsockopt(zmq.RCVBUF, 4096)
+    stuck.subscribe(b"")
+    stuck.connect(broker.endpoints.publish)
+    assert stuck.poll(TIMEOUT_S * 1000)  # it is connected: the welcome came; it never reads it
+    with Subscriber(broker.endpoints.publish) as subscriber:
+        assert subscriber.wait_joined(TIMEOUT_S)
+        for _ in range(8):  # far more than one queue holds; a reader is never more than half of one behind
+            for _ in range(HIGH_WATER_MARK // 2):
+                broker.publish(large, payload)
+            for _ in range(HIGH_WATER_MARK // 2):
+                assert subscriber.receive(TIMEOUT_S) is not None
+        assert subscriber.lost == 0
+    stuck.close(linger=0)
+    context.term()
+
+
+def test_a_frame_beyond_the_limit_costs_its_sender_the_connection(
+    broker: Broker, verdict: VerdictMessage
+) -> None:
+    context = zmq.Context()
+    hostile = context.socket(zmq.XPUB)
+    hostile.connect(broker.endpoints.subscribe)
+    with (
+        Subscriber(broker.endpoints.publish, ("verdict",)) as subscriber,
+        Publisher(broker.endpoints.subscribe, "worker", clock=lambda: 0.0) as publisher,
+    ):
+        assert subscriber.wait_joined(TIMEOUT_S)
+        assert hostile.recv() == b"\x01"
+        monitor = hostile.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        hostile.send(b"verdict/" + bytes(MAX_MESSAGE_BYTES))
+        assert monitor.poll(TIMEOUT_S * 1000)
+        hostile.disable_monitor()
+        monitor.close()
+        assert publisher.connected(TIMEOUT_S)
+        publisher.send(verdict)
+        received = subscriber.receive(TIMEOUT_S)
+    assert received is not None
+    assert received.message.publisher == "worker"
+    hostile.close(linger=0)
+    context.term()
+
+
+def test_a_message_that_cannot_be_sent_spends_no_sequence_number(
+    broker: Broker, embedding: EmbeddingMessage, payload: list[np.ndarray]
+) -> None:
+    with Subscriber(broker.endpoints.publish) as subscriber:
+        assert subscriber.wait_joined(TIMEOUT_S)
+        with pytest.raises(WireError):
+            broker.publish(embedding, [np.array([np.nan] * 3), payload[1]])
+        broker.publish(embedding, payload)
+        received = subscriber.receive(TIMEOUT_S)
+    assert received is not None
+    assert received.message.sequence == 0
+
+
+@pytest.mark.parametrize("taken", ["publish_port", "subscribe_port", "control_port"])
+def test_a_taken_port_is_named_with_what_to_do(broker: Broker, taken: str) -> None:
+    address = getattr(broker.endpoints, taken.removesuffix("_port"))
+    ports = {"publish_port": 0, "subscribe_port": 0, "control_port": 0}
+    ports[taken] = int(address.rpartition(":")[2])
+    second = Broker("127.0.0.1", on_control=declines, clock=lambda: 0.0, **ports)
+    with pytest.raises(UserError, match=f"127.0.0.1:{ports[taken]} is already in use.*{taken}") as caught:
+        second.start()
+    assert "\n" not in str(caught.value)
+    second.stop()  # nothing was left open
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "", "*"])  # noqa: S104
+def test_only_loopback_is_listened_on(host: str) -> None:
+    with pytest.raises(UserError, match=re.escape(repr(host))):
+        Broker(host, 0, 0, 0, declines, clock=lambda: 0.0).start()
+
+
+def test_localhost_means_the_same_to_both_sides() -> None:
+    with Broker("localhost", 0, 0, 0, declines, clock=lambda: 0.0) as broker:
+        assert broker.endpoints.publish.startswith("tcp://127.0.0.1:")
+
+
+def test_ipv6_loopback_works_where_there_is_ipv6(status: StatusMessage) -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("no IPv6 on this machine")
+    with (
+        Broker("::1", 0, 0, 0, declines, clock=lambda: 0.0) as broker,
+        Subscriber(broker.endpoints.publish, ("status",)) as subscriber,
+    ):
+        assert subscriber.wait_joined(TIMEOUT_S)
+        broker.publish(status)
+        assert subscriber.receive(TIMEOUT_S) is not None
+
+
+def test_a_broker_that_does_not_run_says_so(status: StatusMessage) -> None:
+    broker = Broker("127.0.0.1", 0, 0, 0, declines, clock=lambda: 0.0)
+    with pytest.raises(RuntimeError, match="not started"):
+        _ = broker.endpoints
+    with pytest.raises(RuntimeError, match="not running"):
+        broker.publish(status)
+    broker.start()
+    broker.stop()
+    broker.stop()
+    with pytest.raises(RuntimeError, match="not running"):
+        broker.publish(status)
