@@ -53,6 +53,14 @@ def test_when_several_fit_the_error_lists_them(make_info, source_id: str) -> Non
     del outlets
 
 
+def test_forty_streams_at_once_are_all_found(make_info, source_id: str) -> None:
+    """liblsl's own port range ends at 32 streams a machine, whatever their sessions."""
+    outlets = [pylsl.StreamOutlet(make_info(name=f"stream {n}")) for n in range(40)]
+    for n in (0, 20, 39):
+        assert resolve(StreamQuery(source_id=source_id, name=f"stream {n}"), 30.0) is not None
+    del outlets
+
+
 def test_a_search_without_end_ends_when_asked_to_stop() -> None:
     stop = threading.Event()
     found: list[pylsl.StreamInfo | None] = []
