@@ -168,6 +168,8 @@ def evaluate_command(config: Path, json_path: Path | None) -> None:
 
 
 def _score_test(settings: TrainConfig, trials: TrialSet, targets: Targets) -> Scores:
+    if not settings.decoder_path.is_file():
+        raise UserError(f"no decoder at {settings.decoder_path}: run 'rtdecode train fit' first")
     decoder, manifest = read_decoder(settings.decoder_path)
     test = settings.split.is_test(trials.trials)
     train_trials, _ = with_targets(trials.select(~test), targets)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from rtdecode.decoder import Decoder
+from rtdecode.errors import UserError
+from training.cli import train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = """
+name = "study"
+output = "out"
+
+[[recordings]]
+path = "run1.csv"
+run = "1"
+units = "uV"
+rate_hz = 100.0
+
+[[recordings]]
+path = "run2.csv"
+run = "2"
+units = "uV"
+rate_hz = 100.0
+
+[[recordings]]
+path = "run3.csv"
+run = "3"
+units = "uV"
+rate_hz = 100.0
+
+[markers]
+table = "stimuli.csv"
+key = "code"
+
+[signal]
+highpass_hz = 1.0
+tmin_s = 0.0
+tmax_s = 0.2
+
+[model]
+penalties = [1.0, 100.0, 10000.0]
+
+[split]
+test_runs = ["3"]
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Three runs of two pictures that move two channels in opposite directions."""
+    rng = np.random.default_rng(0)
+    for name, colour in (("one.png", (250, 20, 20)), ("two.png", (10, 10, 240))):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / name)
+    (tmp_path / "stimuli.csv").write_text("code,stimulus_id,image\n1,one,one.png\n2,two,two.png\n")
+    for run in (1, 2, 3):
+        samples = 10 * rng.normal(size=(1500, 2))
+        marker = np.zeros(1500, dtype=int)
+        for onset in range(300, 1450, 40):
+            marker[onset] = rng.integers(1, 3)
+            samples[onset + 8 : onset + 14] += (8 if marker[onset] == 1 else -8) * np.array([1, -1])
+        rows = [f"{a:.3f},{b:.3f},{m}" for (a, b), m in zip(samples, marker, strict=True)]
+        (tmp_path / f"run{run}.csv").write_text("\n".join(["Cz,Pz,Marker", *rows]) + "\n")
+    (tmp_path / "study.toml").write_text(CONFIG)
+    return tmp_path
+
+
+def _run(study: Path, command: str) -> dict[str, Any]:
+    path = study / f"{command}.json"
+    result = CliRunner().invoke(train, [command, str(study / "study.toml"), "--json", str(path)])
+    if result.exception:
+        raise result.exception
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _output(study: Path, command: str) -> Result:
+    return CliRunner().invoke(train, [command, str(study / "study.toml")])
+
+
+def test_prepare_fit_evaluate(study: Path) -> None:
+    prepared = _run(study, "prepare")
+    assert prepared["n_trials"] == 87
+    assert prepared["left_out"] == {}
+    assert prepared["hours"] > 0
+    assert not prepared["simulated"]
+
+    fitted = _run(study, "fit")
+    assert fitted["n_trials"] == 58
+    assert fitted["fold_rule"] == "by run: 2 runs in 2 folds"
+    assert fitted["scores"]["parity_max_abs_diff_sd"] < 1e-4
+    assert sum(fitted["penalties"].values()) == 64
+    manifest = Decoder(study / "out" / "study.onnx").manifest
+    assert manifest.name == "study"
+    assert manifest.provenance.split_sha256 == fitted["split_sha256"]
+
+    scores = _run(study, "evaluate")
+    assert scores["n_test"] == 29
+    assert scores["auc"] > 0.8
+    assert scores["folds"][0]["contrast"] == ["one", "two"]
+    assert scores["folds"][0]["top5"] is None
+    assert "one (positive) against two" in _output(study, "evaluate").output
+    assert sorted(path.name for path in (study / "out").iterdir()) == ["study.onnx", "trials"]
+
+
+def test_leaving_one_run_out_prints_each_and_the_mean(study: Path) -> None:
+    text = CONFIG.replace('test_runs = ["3"]', 'leave_one_out = "run"')
+    (study / "study.toml").write_text(text)
+    _run(study, "prepare")
+    scores = _run(study, "evaluate")
+    assert [fold["held_out"] for fold in scores["folds"]] == ["1", "2", "3"]
+    assert scores["auc"] == pytest.approx(np.mean([fold["auc"] for fold in scores["folds"]]))
+    assert "mean" in _output(study, "evaluate").output
+    assert _run(study, "fit")["n_trials"] == 87
+
+
+def test_a_step_out_of_order_is_told(study: Path) -> None:
+    with pytest.raises(UserError, match="rtdecode train prepare"):
+        _run(study, "fit")
+    _run(study, "prepare")
+    with pytest.raises(UserError, match="rtdecode train fit"):
+        _run(study, "evaluate")
+    _run(study, "fit")
+    (study / "study.toml").write_text(CONFIG.replace('test_runs = ["3"]', 'test_runs = ["2"]'))
+    with pytest.raises(UserError, match="fitted on other trials"):
+        _run(study, "evaluate")
+    (study / "study.toml").write_text(CONFIG.replace("tmax_s = 0.2", "tmax_s = 0.3"))
+    for command in ("fit", "evaluate"):
+        with pytest.raises(UserError, match="prepared with other settings"):
+            _run(study, command)
+    assert not (study / "evaluate.json").exists()
+
+
+def test_aliasing_is_refused_before_the_fit(study: Path) -> None:
+    (study / "study.toml").write_text(CONFIG.replace("[model]", "resample_hz = 50.0\n[model]"))
+    _run(study, "prepare")
+    with pytest.raises(UserError, match="would alias"):
+        _run(study, "fit")
+    assert not (study / "out" / "study.onnx").exists()
+
+
+def test_warnings_reach_the_user(study: Path) -> None:
+    (study / "study.toml").write_text(CONFIG.replace("[1.0, 100.0, 10000.0]", "[1e-6, 1e-5]"))
+    _run(study, "prepare")
+    result = _output(study, "fit")
+    assert "largest penalty, 1e-05" in result.output
+    assert any("widen the grid" in warning for warning in _run(study, "fit")["warnings"])

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rtdecode.errors import UserError
+from training.config import SplitSettings, TrainConfig
+
+TEXT = """
+name = "study"
+output = "out"
+
+[[recordings]]
+path = "a/run1.csv"
+run = "1"
+
+[markers]
+table = "stimuli.csv"
+key = "code"
+
+[signal]
+tmin_s = 0.0
+tmax_s = 0.5
+
+[model]
+clamp = 5
+penalties = [1, 10.0]
+
+[split]
+test_runs = ["2"]
+"""
+
+
+def _load(folder: Path, text: str = TEXT) -> TrainConfig:
+    (folder / "study.toml").write_text(text)
+    return TrainConfig.load(folder / "study.toml")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = _load(tmp_path)
+    assert config.recordings[0].path == tmp_path / "a" / "run1.csv"
+    assert config.markers.table == tmp_path / "stimuli.csv"
+    assert config.trials_path == tmp_path / "out" / "trials"
+    assert config.decoder_path == tmp_path / "out" / "study.onnx"
+    absolute = _load(tmp_path, TEXT.replace('"out"', f'"{(tmp_path / "elsewhere").as_posix()}"'))
+    assert absolute.output == tmp_path / "elsewhere"
+    assert config.model.penalties == (1.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('name = "study"', 'name = "study"\ncolour = "red"', "colour: unknown key"),
+        ("clamp = 5", "klamp = 5", "model.klamp: unknown key"),
+        ('run = "1"', 'runn = "1"', "recordings.0.runn: unknown key"),
+        ("tmax_s = 0.5", "", "signal.tmax_s: field required"),
+        ("tmax_s = 0.5", "tmax_s = -1.0", "tmax_s -1 lies before tmin_s 0"),
+        ("clamp = 5", "clamp = -5", "model.clamp: "),
+        ("penalties = [1, 10.0]", "penalties = []", "model.penalties: "),
+        ("penalties = [1, 10.0]", "penalties = [0.0]", "model.penalties.0: "),
+        ('key = "code"', 'key = "colour"', "markers.key: "),
+        ('test_runs = ["2"]', "", "give either test_runs or test_sessions, or leave_one_out"),
+        ('test_runs = ["2"]', 'test_runs = ["2"]\nleave_one_out = "run"', "or leave_one_out"),
+        ('name = "study"', 'name = "a study"', "name: "),
+        ('name = "study"', "name = study", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_key_is_one_line_that_names_it(tmp_path: Path, old: str, new: str, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        _load(tmp_path, TEXT.replace(old, new))
+    assert told in str(caught.value)
+    assert "study.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read configuration"):
+        TrainConfig.load(tmp_path / "nowhere.toml")
+
+
+def test_the_hash_follows_what_shapes_the_trials_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "stimuli.csv").write_text("code,stimulus_id\n1,a\n")
+    first = _load(tmp_path).preparation_sha256()
+    assert _load(tmp_path, TEXT.replace("clamp = 5", "clamp = 6")).preparation_sha256() == first
+    assert _load(tmp_path, TEXT.replace('["2"]', '["1"]')).preparation_sha256() == first
+    assert _load(tmp_path, TEXT.replace("tmax_s = 0.5", "tmax_s = 0.6")).preparation_sha256() != first
+    assert _load(tmp_path, TEXT.replace('run = "1"', 'run = "9"')).preparation_sha256() != first
+    (tmp_path / "stimuli.csv").write_text("code,stimulus_id\n1,b\n")
+    assert _load(tmp_path).preparation_sha256() != first
+    (tmp_path / "stimuli.csv").unlink()
+    with pytest.raises(UserError, match="table of stimuli"):
+        _load(tmp_path).preparation_sha256()
+
+
+def test_the_split_is_by_whole_runs_or_sessions() -> None:
+    trials = pd.DataFrame({"run": ["1", "2", "2"], "session": ["a", "a", "b"]}, dtype="string")
+    assert SplitSettings(test_runs=("2",)).is_test(trials).tolist() == [False, True, True]
+    assert SplitSettings(test_sessions=("b",)).is_test(trials).tolist() == [False, False, True]
+    assert SplitSettings(leave_one_out="run").is_test(trials).tolist() == [False, False, False]
+    with pytest.raises(UserError, match=r"split.test_runs: no run 7 among the trials; there are 1, 2"):
+        SplitSettings(test_runs=("7",)).is_test(trials)
+    with pytest.raises(UserError, match="none is left to fit on"):
+        SplitSettings(test_runs=("1", "2")).is_test(trials)
+
+
+def test_the_example_is_valid() -> None:
+    folder = Path(__file__).parents[2] / "examples" / "n170"
+    config = TrainConfig.load(folder / "n170.toml")
+    assert len(config.recordings) == 4
+    assert config.stimuli().rows["stimulus_id"].tolist() == ["face", "house"]

@@ -1,0 +1,56 @@
+"""Real EEG: faces against houses, each of four runs decoded by a fit on the other three."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from training.cli import train
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "n170"
+
+
+@pytest.fixture
+def config(tmp_path: Path, data_dir: Path) -> Path:
+    """The example, with its paths pointed at the recordings and pictures."""
+    text = (EXAMPLE / "n170.toml").read_text(encoding="utf-8")
+    runs = sorted((data_dir / "eeg_muse" / "N170").glob("*.csv"))
+    assert len(runs) == 4
+    for number, run in enumerate(runs, start=1):
+        text = text.replace(f"recordings/run{number}.csv", run.as_posix())
+    (tmp_path / "n170.toml").write_text(text, encoding="utf-8")
+    table = (EXAMPLE / "stimuli.csv").read_text(encoding="utf-8")
+    images = (data_dir / "stimuli" / "face_house").as_posix()
+    (tmp_path / "stimuli.csv").write_text(table.replace("images/", f"{images}/"), encoding="utf-8")
+    return tmp_path / "n170.toml"
+
+
+def test_faces_are_told_from_houses_in_a_run_that_was_not_fitted_on(config: Path) -> None:
+    def run(command: str) -> tuple[str, dict]:  # type: ignore[type-arg]
+        path = config.with_name(f"{command}.json")
+        result = CliRunner().invoke(train, [command, str(config), "--json", str(path)])
+        if result.exception:
+            raise result.exception
+        return result.output, json.loads(path.read_text())
+
+    _, prepared = run("prepare")
+    assert prepared["n_trials"] + sum(prepared["left_out"].values()) == 781
+    assert set(prepared["left_out"]) <= {"warming up", "end"}
+    assert sum(prepared["left_out"].values()) < 20
+
+    output, scores = run("evaluate")
+    aucs = [fold["auc"] for fold in scores["folds"]]
+    assert [fold["held_out"] for fold in scores["folds"]] == ["1", "2", "3", "4"]
+    assert all(fold["contrast"] == ["face", "house"] for fold in scores["folds"])
+    assert scores["auc"] == pytest.approx(np.mean(aucs))
+    assert scores["auc"] >= 0.63
+    assert min(aucs) > 0.55
+    assert f"{scores['auc']:.3f}" in output
+
+    _, fitted = run("fit")
+    assert fitted["fold_rule"] == "by run: 4 runs in 4 folds"
+    assert fitted["scores"]["parity_max_abs_diff_sd"] <= 1e-4

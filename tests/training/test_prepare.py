@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import training.prepare
+from replay.recordings import Recording, array_reader
+from rtdecode.contracts import Channel, ChannelType, Unit
+from rtdecode.errors import MismatchError, UserError
+from rtdecode.signal.front_end import FrontEnd
+from rtdecode.signal.resampling import resampling_matrix
+from rtdecode.stimuli import StimulusTable
+from training.prepare import SignalSettings, prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MakeRecording = Callable[..., Recording]
+
+UNFILTERED = SignalSettings(tmin_s=-0.1, tmax_s=0.2)
+FILTERED = SignalSettings(highpass_hz=1.0, lowpass_hz=8.0, order=4, tmin_s=-0.1, tmax_s=0.2, resample_hz=40.0)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_windows_are_cut_at_the_very_samples_of_the_markers(
+    tmp_path: Path, make_recording: MakeRecording
+) -> None:
+    onsets = [50, 51, 300, 555, 979]
+    trials = prepare([make_recording(onsets, list("abcab"))], UNFILTERED, tmp_path / "set")
+    for onset, window in zip(onsets, trials.windows(), strict=True):
+        np.testing.assert_array_equal(window[:, 0], np.arange(onset - 10, onset + 21))
+    assert trials.trials["onset_sample"].tolist() == onsets
+    assert trials.trials["onset_s"].tolist() == [onset / 100 for onset in onsets]
+    assert trials.trials["stimulus_id"].tolist() == list("abcab")
+    assert trials.trials["repetition"].tolist() == [1, 1, 1, 2, 2]
+    assert trials.simulated
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(block_s=st.floats(0.01, 12.0), resample_hz=st.sampled_from([None, 40.0, 33.0]))
+def test_the_block_length_leaves_no_trace(
+    tmp_path: Path,
+    make_recording: MakeRecording,
+    monkeypatch: pytest.MonkeyPatch,
+    block_s: float,
+    resample_hz: float | None,
+) -> None:
+    recording = make_recording(list(range(150, 970, 17)), ["a"] * 49)
+    wanted = FILTERED.model_copy(update={"resample_hz": resample_hz})
+    monkeypatch.setattr(training.prepare, "_BLOCK_S", block_s)
+    trials = prepare([recording], wanted, tmp_path / "set")
+    signal = trials.signal
+    filtered = FrontEnd(signal.front_end, 3, 100.0).process(recording.read(0, 1000))
+    matrix = resampling_matrix(signal.window, 100.0, signal.resampling).astype(np.float32).astype(np.float64)
+    native = np.stack([filtered[onset - 10 : onset + 21] for onset in trials.trials["onset_sample"]])
+    expected = np.stack([(matrix @ window).astype(np.float32) for window in native])
+    np.testing.assert_array_equal(trials.windows(), expected)
+    rows, kept = trials.native_windows()
+    assert len(rows) == 16
+    np.testing.assert_array_equal(kept, native[rows])
+
+
+def test_no_more_than_a_block_is_read_at_a_time(tmp_path: Path, make_recording: MakeRecording) -> None:
+    recording = make_recording([200, 400, 4500], ["a", "b", "c"], n_samples=5000)
+    asked: list[tuple[int, int]] = []
+
+    def reader(start: int, stop: int) -> np.ndarray:
+        asked.append((start, stop))
+        return recording.read(start, stop)
+
+    prepare([replace(recording, reader=reader)], FILTERED, tmp_path / "set")
+    assert max(stop - start for start, stop in asked) <= 400
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(asked))
+
+
+def test_windows_that_cannot_be_trusted_are_left_out_and_counted(
+    tmp_path: Path, make_recording: MakeRecording
+) -> None:
+    warmup = int(np.ceil(FILTERED.contract(make_recording([], []).channels, 100.0).warmup_s * 100))
+    assert warmup < 300
+    onsets = [5, warmup + 9, warmup + 10, 390, 405, 400 + warmup + 10, 979, 980]
+    recording = make_recording(onsets, ["a"] * 8, segment_starts=(0, 400))
+    trials = prepare([recording], FILTERED, tmp_path / "set")
+    assert trials.trials["onset_sample"].tolist() == [warmup + 10, 400 + warmup + 10, 979]
+    assert trials.left_out == {"warming up": 3, "break": 1, "end": 1}
+
+
+def test_a_break_starts_the_filter_afresh(tmp_path: Path, make_recording: MakeRecording) -> None:
+    recording = make_recording([800], ["a"], segment_starts=(0, 400))
+    after = prepare([recording], FILTERED, tmp_path / "set").windows()
+    samples = recording.read(0, 1000)
+    samples[:400] = 1e9
+    poisoned = prepare([replace(recording, reader=array_reader(samples))], FILTERED, tmp_path / "set2")
+    np.testing.assert_array_equal(poisoned.windows(), after)
+
+
+def test_a_table_says_what_markers_mean(tmp_path: Path, make_recording: MakeRecording) -> None:
+    pd.DataFrame(
+        {
+            "code": ["1", "2"],
+            "stimulus_id": ["cat", "dog"],
+            "category": ["animal", ""],
+            "concept_id": ["c1", "c2"],
+            "split": ["train", "test"],
+        }
+    ).to_csv(tmp_path / "stimuli.csv", index=False)
+    table = StimulusTable.load(tmp_path / "stimuli.csv", key="code")
+    recording = make_recording([100, 200, 300, 400, 500], ["1", "7", "2", "99", "1"])
+    trials = prepare([recording], UNFILTERED, tmp_path / "set", stimuli=table, ignore=("9*",))
+    table_of = trials.trials
+    assert table_of["stimulus_id"].tolist() == ["cat", "dog", "cat"]
+    assert table_of["category"].isna().tolist() == [False, True, False]
+    assert table_of["concept_id"].tolist() == ["c1", "c2", "c1"]
+    assert table_of["split_original"].tolist() == ["train", "test", "train"]
+    assert trials.left_out == {"ignored": 2}
+
+
+def test_recordings_of_a_subject_run_on(tmp_path: Path, make_recording: MakeRecording) -> None:
+    facts = [("s", "a", "1"), ("s", "a", "2"), ("t", "a", "1"), ("s", "b", "1")]
+    recordings = [
+        make_recording([100, 200], ["a", "b"], subject=subject, session=session, run=run, name=f"r{k}")
+        for k, (subject, session, run) in enumerate(facts)
+    ]
+    seen: list[tuple[int, int]] = []
+    trials = prepare(recordings, UNFILTERED, tmp_path / "set", progress=lambda *done: seen.append(done))
+    rows = trials.trials.set_index(["subject", "session", "run"])
+    assert rows.loc[("s", "a", "2"), "recorded_s"].tolist() == [11.0, 12.0]
+    assert rows.loc[("s", "b", "1"), "recorded_s"].tolist() == [21.0, 22.0]
+    assert rows.loc[("t", "a", "1"), "recorded_s"].tolist() == [1.0, 2.0]
+    assert rows.loc[("s", "b", "1"), "repetition"].tolist() == [3, 3]
+    assert trials.extras["recordings"] == ["r0", "r1", "r2", "r3"]
+    assert seen == sorted(seen)
+    assert seen[-1] == (4000, 4000)
+
+
+def test_channels_are_taken_by_name_in_the_order_asked_for(
+    tmp_path: Path, make_recording: MakeRecording
+) -> None:
+    recording = make_recording([100], ["a"])
+    wanted = UNFILTERED.model_copy(update={"channels": ("C2", "C0")})
+    trials = prepare([recording], wanted, tmp_path / "set")
+    assert [channel.name for channel in trials.signal.channels] == ["C2", "C0"]
+    np.testing.assert_array_equal(trials.windows()[0, :, 1], np.arange(90, 121))
+
+
+def test_only_brain_channels_are_taken_unasked(tmp_path: Path, make_recording: MakeRecording) -> None:
+    recording = make_recording([100], ["a"])
+    aux = Channel(name="AUX", type=ChannelType.MISC, unit=Unit.NONE)
+    trials = prepare(
+        [replace(recording, channels=(aux, *recording.channels[1:]))], UNFILTERED, tmp_path / "set"
+    )
+    assert [channel.name for channel in trials.signal.channels] == ["C1", "C2"]
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_left(
+    tmp_path: Path, make_recording: MakeRecording
+) -> None:
+    good = make_recording([100], ["a"], run="1")
+    microvolts = tuple(channel.model_copy(update={"unit": Unit.NONE}) for channel in good.channels)
+    with_nan = good.read(0, 1000).copy()
+    with_nan[105, 1] = np.nan
+
+    def refused(recordings: list[Recording], wanted: SignalSettings = UNFILTERED) -> str:
+        with pytest.raises(UserError) as caught:
+            prepare(recordings, wanted, tmp_path / "set")
+        assert _names(tmp_path) == []
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    other_run: dict[str, Any] = {"run": "2", "name": "other"}
+    assert "rate 200 Hz against 100 Hz" in refused([good, replace(good, rate_hz=200.0, **other_run)])
+    assert "unit" not in (text := refused([good, replace(good, channels=microvolts, **other_run)]))
+    assert "eeg in 1 against eeg in V" in text
+    assert "give each its own run" in refused([good, good])
+    assert "no channel C9" in refused([good], UNFILTERED.model_copy(update={"channels": ("C9",)}))
+    assert "NaN" in refused([replace(good, reader=array_reader(with_nan))])
+    assert "no markers at all" in refused([make_recording([], [])])
+    assert "1 end" in refused([make_recording([999], ["a"])])
+    assert "no recordings" in refused([])
+    assert "half the rate" in refused([good], FILTERED.model_copy(update={"lowpass_hz": 70.0}))
+    with pytest.raises(MismatchError):
+        prepare([good, replace(good, rate_hz=200.0, **other_run)], UNFILTERED, tmp_path / "set")
+
+
+def test_a_window_that_ends_before_it_starts_is_refused() -> None:
+    with pytest.raises(ValueError, match="tmax_s"):
+        SignalSettings(tmin_s=0.5, tmax_s=0.1)
