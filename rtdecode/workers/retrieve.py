@@ -12,7 +12,7 @@ import click
 
 from rtdecode.bus import ControlClient, Endpoints, NoAnswerError, Publisher, Subscriber
 from rtdecode.bus.wire import floats
-from rtdecode.contracts import EmbeddingMessage, HeadRole, RetrievalMessage
+from rtdecode.contracts import EmbeddingMessage, EmbeddingSpace, HeadRole, RetrievalMessage
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.gallery import Gallery, RepetitionMeans, Retriever
 
@@ -33,6 +33,9 @@ _RECONNECT_S = 1.0
 """How long an answer may wait for the way back to a service that was just restarted."""
 
 _PORT = click.IntRange(1, 65535)
+
+_Targets = tuple[EmbeddingSpace, tuple[float, ...], tuple[float, ...]]
+"""What a search index hangs on: space, mean and SD of a head's training targets."""
 
 
 class RetrievalWorker:
@@ -81,7 +84,7 @@ class RetrievalWorker:
         self._stopping = False
         self._means = RepetitionMeans()
         self._retrievers: dict[str, dict[str, Retriever]] = {}
-        self._built: dict[tuple[tuple[float, ...], ...], Retriever] = {}
+        self._built: dict[_Targets, Retriever] = {}
 
     def run(self) -> None:
         """Answer until :meth:`stop`, waiting for the service where it is not there.
@@ -139,14 +142,14 @@ class RetrievalWorker:
         faults = []
         retrievers: dict[str, dict[str, Retriever]] = {}
         # Decoders that grew from the same training targets (windows of different length) share one index.
-        built: dict[tuple[tuple[float, ...], ...], Retriever] = {}
+        built: dict[_Targets, Retriever] = {}
         for sha256, manifest in decoders.items():
             retrievers[sha256] = {}
             heads = [head for head in manifest.heads if head.role == HeadRole.RETRIEVAL]
             if not heads:
                 faults.append(f"decoder {manifest.name!r} has no head for retrieval")
             for head in heads:
-                targets = (head.target_mean, head.target_sd)
+                targets = (head.space, head.target_mean, head.target_sd)
                 try:
                     if targets not in built:
                         built[targets] = self._built.get(targets) or Retriever(self._gallery, head)
