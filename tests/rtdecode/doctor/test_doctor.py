@@ -69,6 +69,25 @@ def test_half_a_photodiode_is_refused(arguments: list[str], message: str) -> Non
     assert message in str(done.exception)
 
 
+def test_the_display_is_measured_from_the_command_line(no_lsl, rig: str, tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    options = [
+        "--stream",
+        f"name=Amp,source_id={rig}",
+        "--markers",
+        "STI",
+        "--duration",
+        "3",
+        "--json",
+        str(path),
+    ]
+    done = CliRunner().invoke(doctor, ["--photodiode", "photo", *options])
+    found = json.loads(path.read_text())["findings"][-1]
+    assert done.exit_code == 0
+    assert found["subject"] == "photodiode"
+    assert f"write delay_s = {found['data']['delay_s']:.4f}" in found["advice"]
+
+
 def test_findings_that_cannot_be_written_are_a_user_error(no_lsl, tmp_path: Path) -> None:
     done = CliRunner().invoke(doctor, ["--json", str(tmp_path / "nowhere" / "found.json")])
     assert isinstance(done.exception, UserError)
