@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from replay.player import LslPlayer
     from replay.recordings import Recording
+
+_INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
 
 
 @click.command(short_help="Stream a recording over LSL.")
@@ -103,16 +105,7 @@ def _over_lsl(player: LslPlayer, recording: Recording) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
-    console.print(_summary(player, recording), highlight=False)
-    if player.wait:
-        console.print("Waiting for a consumer on each stream (--no-wait starts at once) …", highlight=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-    )
+    console = Console(stderr=True, highlight=False, markup=False)
     pushed = 0
 
     def report(n_samples: int) -> None:
@@ -120,21 +113,34 @@ def _over_lsl(player: LslPlayer, recording: Recording) -> None:
         pushed = n_samples
         bar.update(task, completed=n_samples)
 
-    with Progress(*columns, console=console) as bar, ThreadPoolExecutor(1) as thread:
-        task = bar.add_task(recording.name, total=None if player.loop else recording.n_samples)
-        running = thread.submit(player.run, report)
-        try:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    try:
+        console.print(_summary(player, recording))
+        with Progress(*columns, console=console) as bar, ThreadPoolExecutor(1) as thread:
+            task = bar.add_task(recording.name, total=None if player.loop else recording.n_samples)
+            try:
+                running = thread.submit(player.run, report)
+                while not wait([running], timeout=_INTERRUPTIBLE_S).done:
+                    pass
+            except KeyboardInterrupt:
+                player.stop()
+                raise
             running.result()
-        except KeyboardInterrupt:
-            player.stop()
-            running.result()
-    console.print(f"Sent {pushed / recording.rate_hz:.1f} s of the recording.", highlight=False)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+    console.print(f"Sent {pushed / recording.rate_hz:.1f} s of the recording.")
 
 
 def _summary(player: LslPlayer, recording: Recording) -> str:
     speed = "" if player.speed == 1 else f", {player.speed:g} times as fast as recorded"
+    waiting = "\nWaiting for a consumer on each (--no-wait starts at once)" if player.wait else ""
     return (
         f"{recording.name}: {len(recording.channels)} channels, {recording.rate_hz:g} Hz, "
         f"{recording.duration_s:.1f} s, {len(recording.markers)} markers{speed}\n"
-        f"Streams: {player.name!r} ({player.value_format}) and {player.marker_name!r}"
+        f"Streams: {player.name!r} ({player.value_format}) and {player.marker_name!r}{waiting}"
     )

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from replay.cli import replay
+from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    """Two seconds, two markers, units not told."""
+    path = tmp_path / "short.csv"
+    rows = [f"{i / 100},{i},{i % 7},{int(i in (50, 150))}" for i in range(200)]
+    path.write_text("\n".join(["timestamps,index,Cz,Marker", *rows]) + "\n")
+    return path
+
+
+def run(*arguments: str) -> str:
+    """Output of a command that must succeed."""
+    result = CliRunner().invoke(replay, [*arguments, "--source-id", f"test-{uuid.uuid4()}"])
+    assert result.exit_code == 0, result.exception
+    return result.output
+
+
+def test_a_recording_is_sent_and_summed_up(csv: Path) -> None:
+    output = run(str(csv), "--units", "uV", "--no-wait", "--speed", "10", "--name", "Amp")
+    assert "2 channels, 100 Hz, 2.0 s, 2 markers, 10 times as fast" in output
+    assert "'Amp' (double64) and 'Amp-markers'" in output
+    assert "Sent 2.0 s of the recording." in output
+
+
+def test_original_stamps_may_be_asked_for(csv: Path) -> None:
+    assert "Sent 2.0 s" in run(
+        str(csv), "--units", "uV", "--no-wait", "--speed", "10", "--stamps", "original"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--no-wait"], r"short\.csv: channel 'index' has no unit.*--units"),
+        (["--units", "uV", "--signal-stream", "Amp"], "signal_stream applies to XDF"),
+        (["--units", "uV", "--chunk", "0"], "chunk size 0"),
+        (["--units", "uV", "--wait-timeout", "0.1"], "nobody listened"),
+    ],
+)
+def test_what_is_wrong_is_one_line_that_says_what_to_do(csv: Path, arguments: list[str], line: str) -> None:
+    result = CliRunner().invoke(replay, [str(csv), "--source-id", f"test-{uuid.uuid4()}", *arguments])
+    assert isinstance(result.exception, UserError)
+    with pytest.raises(UserError, match=line):
+        raise result.exception
+    assert "\n" not in str(result.exception)
+
+
+def test_a_missing_file_exits_with_code_2_and_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rtdecode", "replay", str(tmp_path / "nowhere.xdf")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert len(ended.stderr.splitlines()) == 1
+    assert "no such file" in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_ends_a_loop_cleanly(csv: Path) -> None:
+    arguments = ["--units", "uV", "--loop", "--no-wait", "--source-id", f"test-{uuid.uuid4()}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtdecode", "replay", str(csv), *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "2 channels" in process.stderr.readline()
+    assert "Streams" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    assert "Sent" in said
