@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.sparse import csr_array
 
 from replay.trials import TrialSet, TrialSetWriter, signal_hash
 from rtdecode.contracts import Channel, ChannelType, Fate, IirSos, SignalContract, Window
@@ -236,9 +237,10 @@ def _windows(
     pick = [recording.channel_names.index(channel.name) for channel in signal.channels]
     first, n_samples = signal.window.first_sample, signal.window.n_samples
     block = max(1, round(_BLOCK_S * recording.rate_hz))
-    # In single precision, as it stands in the ONNX file; the product is rounded once, at its end.
+    # In single precision, as it stands in the ONNX file; the product is rounded once, at its end. Few of its
+    # numbers are not zero.
     matrix = resampling_matrix(signal.window, signal.rate_hz, signal.resampling).astype(np.float32)
-    matrix = matrix.astype(np.float64)
+    sparse = csr_array(matrix.astype(np.float64))
     resamples = signal.resampling.rate_hz != signal.rate_hz
     for (begin, end), of_segment in groupby(trials, key=lambda trial: _segment(recording, trial.onset)):
         front_end = FrontEnd(signal.front_end, len(pick), signal.rate_hz)
@@ -249,7 +251,7 @@ def _windows(
                 at = begin + ring.end
                 ring.append(front_end.process(recording.read(at, min(at + block, end))[:, pick]))
             native = ring.view(start, start + n_samples)
-            window = (matrix @ native).astype(np.float32) if resamples else native
+            window = (sparse @ native).astype(np.float32) if resamples else native
             yield begin + ring.end, native, window
 
 
