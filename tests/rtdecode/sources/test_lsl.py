@@ -316,8 +316,9 @@ def test_streams_of_another_session_are_not_seen(source_id, tmp_path: Path) -> N
     """The configuration that the tests run under keeps them apart from a lab's streams."""
     outlet = pylsl.StreamOutlet(pylsl.StreamInfo("Amp", "EEG", 1, 100.0, "float32", source_id))
     code = (
-        "import sys; from rtdecode.sources.lsl_config import use_loopback; use_loopback(); import pylsl;"
-        "print(len(pylsl.resolve_byprop('source_id', sys.argv[1], 1, 1.0)))"
+        "import os, sys; from rtdecode.sources.lsl_config import use_loopback; use_loopback(); import pylsl;"
+        "print(len(pylsl.resolve_byprop('source_id', sys.argv[1], 1, 1.0)));"
+        "os.remove(os.environ['LSLAPICFG'])"
     )
     done = subprocess.run([sys.executable, "-c", code, source_id], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
