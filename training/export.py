@@ -151,7 +151,8 @@ def check_antialias(signal: SignalContract) -> None:
 def build_graph(decoder: LinearDecoder) -> onnx.ModelProto:
     """Graph from native-rate windows ``(batch, n_samples, n_channels)`` to embeddings ``(batch, dim)``.
 
-    Resampling and spatial matrix, baseline, scaling, clamp, flattening, linear map. The spatial matrix is the
+    Resampling and spatial matrix, baseline, scaling, clamp, flattening, linear map, and from standardised
+    targets to raw units. The spatial matrix is the
     identity; it is an input with a default, so that it may be overridden at run time.
     """
     signal = decoder.signal
@@ -166,6 +167,8 @@ def build_graph(decoder: LinearDecoder) -> onnx.ModelProto:
         "clamp_high": np.array(decoder.scaling.clamp),
         "weights": decoder.weights,
         "bias": decoder.bias,
+        "target_sd": np.array(decoder.head.target_sd),
+        "target_mean": np.array(decoder.head.target_mean),
     }
     nodes = [
         helper.make_node("MatMul", ["resampling", WINDOW_INPUT], ["resampled"]),
@@ -185,7 +188,9 @@ def build_graph(decoder: LinearDecoder) -> onnx.ModelProto:
         helper.make_node("Div", ["centred", "scale"], ["scaled"]),
         helper.make_node("Clip", ["scaled", "clamp_low", "clamp_high"], ["clamped"]),
         helper.make_node("Flatten", ["clamped"], ["flat"], axis=1),
-        helper.make_node("Gemm", ["flat", "weights", "bias"], [decoder.head.name]),
+        helper.make_node("Gemm", ["flat", "weights", "bias"], ["standardised"]),
+        helper.make_node("Mul", ["standardised", "target_sd"], ["spread"]),
+        helper.make_node("Add", ["spread", "target_mean"], [decoder.head.name]),
     ]
     window = helper.make_tensor_value_info(
         WINDOW_INPUT, TensorProto.FLOAT, ["batch", signal.window.n_samples, n_channels]

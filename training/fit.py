@@ -69,6 +69,8 @@ class LinearDecoder:
     center, scale : arrays of shape (n_channels,), float32
         Median and scaled interquartile range of the training trials.
     weights : array of shape (n_times * n_channels, dim), float32
+        To standardised targets; what follows is their SD and mean, so that small differences on a large mean
+        are rounded once only.
     bias : array of shape (dim,), float32
     head
         The embedding it predicts, in raw units.
@@ -106,7 +108,9 @@ class LinearDecoder:
         inputs = np.array(windows, dtype=np.float32)
         subtract_baseline(inputs, baseline_weights(self.signal, self.scaling.baseline_s))
         scale_and_clamp(inputs, self.center, self.scale, self.scaling.clamp)
-        embeddings: np.ndarray = inputs.reshape(len(inputs), -1) @ self.weights + self.bias
+        standardised = inputs.reshape(len(inputs), -1) @ self.weights + self.bias
+        sd, mean = np.array(self.head.target_sd), np.array(self.head.target_mean)
+        embeddings: np.ndarray = standardised * sd.astype(np.float32) + mean.astype(np.float32)
         return embeddings
 
 
@@ -166,7 +170,7 @@ def fit(trials: TrialSet, targets: Targets, settings: LinearSettings | None = No
         )
     y = targets.of(trials.trials["stimulus_id"]).astype(np.float64)
     target_mean, target_sd = y.mean(axis=0), np.where(np.ptp(y, axis=0) > 0, y.std(axis=0), 0.0)
-    divisor = np.where(target_sd > 0, target_sd, 1.0)
+    standardised = (y - target_mean) / np.where(target_sd > 0, target_sd, 1.0)
 
     x = trials.windows()
     subtract_baseline(x, baseline_weights(trials.signal, settings.baseline_s))
@@ -178,7 +182,7 @@ def fit(trials: TrialSet, targets: Targets, settings: LinearSettings | None = No
     if len(ridge.penalties) > 1:
         plan = plan_folds(trials.trials, trials.signal.window.n_samples, settings.folds)
         rule, folds = plan.rule, plan.folds
-    ridge.fit(x.reshape(len(x), -1), (y - target_mean) / divisor, folds)
+    ridge.fit(x.reshape(len(x), -1), standardised, folds)
     if edge := ridge.edge_warning():
         warnings.append(edge)
 
@@ -187,8 +191,8 @@ def fit(trials: TrialSet, targets: Targets, settings: LinearSettings | None = No
         scaling=Scaling(baseline_s=settings.baseline_s, clamp=settings.clamp),
         center=center,
         scale=scale,
-        weights=(ridge.weights * divisor).astype(np.float32),
-        bias=(ridge.intercept * divisor + target_mean).astype(np.float32),
+        weights=ridge.weights.astype(np.float32),
+        bias=ridge.intercept.astype(np.float32),
         head=Head(
             name="image",
             role=HeadRole.RETRIEVAL,

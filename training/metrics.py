@@ -37,22 +37,22 @@ def pearson(predictions: np.ndarray, targets: np.ndarray) -> float:
 
 
 def standardise(embeddings: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """Unit-length embeddings, centred and scaled by the decoder's statistics, never by the gallery's.
+    """Embeddings ``(n, dim)`` centred and scaled by the decoder's statistics, never by the gallery's.
 
     Parameters
     ----------
     embeddings : array of shape (n, dim)
     mean, sd : arrays of shape (dim,)
         Of the training targets. A dimension with sd 0 says nothing and becomes 0.
-
-    Returns
-    -------
-    array of shape (n, dim)
-        An embedding equal to the mean stays 0.
     """
-    scaled = np.divide(embeddings - mean, sd, out=np.zeros(embeddings.shape), where=sd > 0)
-    length = np.linalg.norm(scaled, axis=1, keepdims=True)
-    unit: np.ndarray = np.divide(scaled, length, out=np.zeros_like(scaled), where=length > 0)
+    scaled: np.ndarray = np.divide(embeddings - mean, sd, out=np.zeros(embeddings.shape), where=sd > 0)
+    return scaled
+
+
+def unit_length(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings ``(n, dim)`` scaled to length 1; those that are 0 stay 0."""
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    unit: np.ndarray = np.divide(embeddings, length, out=np.zeros_like(embeddings), where=length > 0)
     return unit
 
 
@@ -75,7 +75,8 @@ def truth_ranks(
     array of shape (n,), int
         Ties count against the decoder: one that always says the same finds nothing.
     """
-    predictions, gallery = standardise(predictions, mean, sd), standardise(gallery, mean, sd)
+    predictions = unit_length(standardise(predictions, mean, sd))
+    gallery = unit_length(standardise(gallery, mean, sd))
     ranks = np.empty(len(predictions), dtype=np.int64)
     for start in range(0, len(predictions), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -95,15 +96,19 @@ def prototype_contrast(
 ) -> np.ndarray:
     """Similarity to one prototype minus similarity to another, (n,).
 
+    The similarity is the product of the standardised prediction with the standardised prototype at unit
+    length. The prediction keeps its own length, which says how sure the decoder is: fitted on two stimuli it
+    moves along one line only, and cosines would all be -1 or 1.
+
     Parameters
     ----------
     predictions : array of shape (n, dim)
     first, second : arrays of shape (dim,)
         Embeddings of the prototypes.
     mean, sd : arrays of shape (dim,)
-        See :func:`standardise`; similarity is the cosine after it.
+        See :func:`standardise`.
     """
-    one, other = standardise(np.stack([first, second]), mean, sd)
+    one, other = unit_length(standardise(np.stack([first, second]), mean, sd))
     contrast: np.ndarray = standardise(predictions, mean, sd) @ (one - other)
     return contrast
 

@@ -81,7 +81,8 @@ def test_predictions_are_those_of_the_formula(make_trials: MakeTrials, make_targ
     windows -= windows[:, times < 0.01].mean(axis=1, keepdims=True)
     scaled = np.clip((windows - decoder.center) / decoder.scale, -1.5, 1.5)
     assert (np.abs(scaled) == 1.5).any()
-    expected = scaled.reshape(2, -1) @ decoder.weights + decoder.bias
+    standardised = scaled.reshape(2, -1) @ decoder.weights + decoder.bias
+    expected = standardised * decoder.head.target_sd + decoder.head.target_mean
     np.testing.assert_allclose(decoder.predict(trials.select([3, 7])), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from training.metrics import auc, pearson, prototype_contrast, standardise, top_k, truth_ranks
+from training.metrics import (
+    auc,
+    pearson,
+    prototype_contrast,
+    standardise,
+    top_k,
+    truth_ranks,
+    unit_length,
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -37,7 +45,7 @@ def test_ranks_are_over_the_whole_gallery() -> None:
     truth = rng.integers(0, 1500, size=2000)
     shrunken = mean + 0.01 * (gallery[truth] - mean) + 0.004 * sd * rng.normal(size=(2000, 16))
     ranks = truth_ranks(shrunken, gallery, truth, mean, sd)
-    unit = standardise(gallery, mean, sd)
+    unit = unit_length(standardise(gallery, mean, sd))
     for trial in (0, 7, 1999):
         scores = unit @ ((shrunken[trial] - mean) / sd)
         assert ranks[trial] == 1 + np.count_nonzero(scores > scores[truth[trial]])
@@ -55,14 +63,16 @@ def test_a_decoder_that_always_says_the_same_finds_nothing() -> None:
 
 def test_dimensions_without_spread_are_left_out_of_similarity() -> None:
     mean, sd = np.array([1.0, 2.0]), np.array([2.0, 0.0])
-    np.testing.assert_allclose(standardise(np.array([[5.0, 9.0]]), mean, sd), [[1.0, 0.0]])
+    np.testing.assert_allclose(standardise(np.array([[5.0, 9.0]]), mean, sd), [[2.0, 0.0]])
+    np.testing.assert_allclose(unit_length(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0.0, 0.0]])
 
 
-def test_contrast_tells_two_prototypes_apart() -> None:
+def test_contrast_tells_two_prototypes_apart_and_how_surely() -> None:
     first, second = np.array([1.0, 0.0, 3.0]), np.array([-1.0, 0.0, 1.0])
     mean, sd = (first + second) / 2, np.array([1.0, 0.5, 1.0])
-    contrast = prototype_contrast(np.stack([first, mean, second]), first, second, mean, sd)
-    np.testing.assert_allclose(contrast, [2.0, 0.0, -2.0], atol=1e-12)
+    trials = mean + np.outer([1.0, 0.25, 0.0, -0.5], (first - second) / 2)
+    contrast = prototype_contrast(trials, first, second, mean, sd)
+    np.testing.assert_allclose(contrast, np.array([1.0, 0.25, 0.0, -0.5]) * np.sqrt(8), atol=1e-12)
 
 
 @settings(max_examples=50, deadline=None)
