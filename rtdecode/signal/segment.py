@@ -1,0 +1,135 @@
+"""One unbroken stretch of a stream: its front end, its ring, its clock."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rtdecode.signal.alignment import SampleClock
+from rtdecode.signal.front_end import FrontEnd
+from rtdecode.signal.ring import Ring
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from rtdecode.contracts import SignalContract
+    from rtdecode.signal.alignment import Alignment
+    from rtdecode.signal.markers import Marker
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Samples as they came from the source, channels picked and in the decoder's order.
+
+    Parameters
+    ----------
+    samples : array of shape (n, n_channels), float64
+        SI units.
+    stamps : array of shape (n,), float64
+        Seconds, in the clock of the sender.
+    times : array of shape (n,), float64
+        The same in our clock, with the configured delay applied.
+    arrival
+        When the chunk reached us, in our clock.
+    """
+
+    samples: npt.NDArray[np.float64]
+    stamps: npt.NDArray[np.float64]
+    times: npt.NDArray[np.float64]
+    arrival: float
+
+    def __post_init__(self) -> None:
+        if not len(self.samples) == len(self.stamps) == len(self.times):
+            raise ValueError(
+                f"a chunk of {len(self.samples)} samples, {len(self.stamps)} stamps, {len(self.times)} times"
+            )
+
+    def part(self, start: int, stop: int) -> Chunk:
+        """Take samples ``start`` to ``stop - 1`` of this chunk."""
+        if start == 0 and stop == len(self.times):
+            return self
+        rows = slice(start, stop)
+        return Chunk(self.samples[rows], self.stamps[rows], self.times[rows], self.arrival)
+
+
+class Segment:
+    """A stretch without a gap, filtered and kept in a ring; samples are counted from its first.
+
+    Parameters
+    ----------
+    index
+        Which segment of its stream this is, from 0.
+    origin
+        Number of samples of the stream that came before it.
+    signal
+        Channels, rate and front end.
+    capacity
+        Number of samples kept.
+    speed
+        How many times as fast as real time the stamps run.
+    """
+
+    def __init__(
+        self, index: int, origin: int, signal: SignalContract, capacity: int, *, speed: float = 1.0
+    ) -> None:
+        n_channels = len(signal.channels)
+        self.index = index
+        self.origin = origin
+        self.warmup_samples = math.ceil(signal.warmup_s * signal.rate_hz - 1e-9)
+        self.ended = False
+        self.ring = Ring(capacity, n_channels)
+        self._front_end = FrontEnd(signal.front_end, n_channels, signal.rate_hz)
+        self._clock = SampleClock(signal.rate_hz * speed, capacity)
+        self._provenance = Ring(capacity, 3, np.float64)
+
+    @property
+    def end(self) -> int:
+        """Number of samples that have come so far."""
+        return self.ring.end
+
+    def append(self, chunk: Chunk) -> None:
+        """Filter and keep the next samples."""
+        self.ring.append(self._front_end.process(chunk.samples))
+        self._clock.append(chunk.times)
+        provenance = np.empty((len(chunk.times), 3))
+        provenance[:, 0] = chunk.stamps
+        provenance[:, 1] = chunk.times
+        provenance[:, 2] = chunk.arrival
+        self._provenance.append(provenance)
+
+    def finish(self) -> None:
+        """Say that no more samples will come."""
+        self.ended = True
+        self._clock.finish()
+
+    def covers(self, marker: Marker) -> bool:
+        """Whether a marker lies in this segment, or may come to lie in it."""
+        if marker.sample is None:
+            return self._clock.covers(marker.time)
+        return self.origin <= marker.sample and not self.precedes(marker)
+
+    def precedes(self, marker: Marker) -> bool:
+        """Whether this segment has ended, and a marker lies after its last sample."""
+        if marker.sample is None:
+            return self._clock.precedes(marker.time)
+        return self.ended and marker.sample >= self.origin + self.end
+
+    def locate(self, marker: Marker) -> Alignment:
+        """Find the sample of a marker.
+
+        Raises
+        ------
+        OutsideError, NotYetError, LeftRingError
+            As for :meth:`SampleClock.nearest`.
+        """
+        if marker.sample is None:
+            return self._clock.nearest(marker.time)
+        return self._clock.exact(marker.sample - self.origin, marker.time)
+
+    def provenance(self, sample: int) -> tuple[float, float, float]:
+        """Stamp in the sender's clock, time in our clock, and arrival of one sample, seconds."""
+        stamp, time, arrival = self._provenance.view(sample, sample + 1)[0].tolist()
+        return stamp, time, arrival

@@ -1,0 +1,279 @@
+"""One signal stream, from chunks and markers to windows: each request is answered exactly once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rtdecode.contracts import Request, Verdict
+from rtdecode.signal.ring import LeftRingError
+from rtdecode.signal.segment import Chunk
+from rtdecode.signal.timeline import NoPlace, Place, Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from rtdecode.contracts import SignalContract, Window
+    from rtdecode.signal.markers import Marker
+    from rtdecode.signal.ring import Ring
+    from rtdecode.signal.timeline import Point
+
+__all__ = ["Chunk", "Closed", "Cut", "Track"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A request whose window is complete.
+
+    Parameters
+    ----------
+    request, marker
+        What was asked for, and by what.
+    window : array of shape (n_samples, n_channels), float32
+        Read-only; a view of the ring, so ask :meth:`Track.holds` after having used it.
+    segment, start, onset_sample
+        Where it was cut: first sample of the window and sample of the onset, counted from the first sample of
+        that segment. It is a later one than the request's where the stream broke off between the two.
+    residual_us
+        Marker minus the onset sample's time, microseconds.
+    data_source, data_corrected, data_arrival
+        Of the window's last sample: stamp in the sender's clock, time in ours, when its chunk reached us.
+    ring
+        What the window is a view of; None where it is a copy.
+    """
+
+    request: Request
+    marker: Marker
+    window: npt.NDArray[np.float32]
+    segment: int
+    start: int
+    onset_sample: int
+    residual_us: float
+    data_source: float
+    data_corrected: float
+    data_arrival: float
+    ring: Ring | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A request that ends without a window, and why."""
+
+    request: Request
+    marker: Marker
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(slots=True)
+class _Onset:
+    """A marker and, once that can be said, where in the stream it lies; shared by its requests."""
+
+    marker: Marker
+    place: Place | NoPlace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request without an answer so far."""
+
+    request: Request
+    onset: _Onset
+    window: Window
+    deadline: float
+
+    def closed(self, verdict: Verdict, reason: str) -> Closed:
+        return Closed(self.request, self.onset.marker, verdict, reason)
+
+
+class Track:
+    """Turns the chunks and markers of one signal stream into windows, one answer a request.
+
+    It is pure: it asks no clock and starts no thread. One thread owns it; :meth:`holds` alone may be called
+    from another. Which windows are cut, and what is in them, does not depend on how the stream was chunked.
+
+    A jump of the stamps, forwards or backwards, starts a new segment with fresh filter state. A request ends
+
+    - as a :class:`Cut`, once its window has come;
+    - *warming_up*, where the window starts before the front end can be trusted, or before the first sample;
+    - *gap*, where the onset lies between two segments, or in both because the stamps were set back, or where
+      the window reaches across a border;
+    - *late*, where the marker came after its data had left the ring;
+    - *timeout*, where the data did not come.
+
+    Parameters
+    ----------
+    stream
+        Name of the stream.
+    signal
+        Channels, rate and front end; its window is that of one decoder, and not used here.
+    windows
+        The window of each decoder by the decoder's name.
+    timeout_s
+        How long after the end of its window a request waits for the data.
+    ring_s
+        How long data stay, beyond the longest window, for markers that come late.
+    gap_s
+        How far a stamp may lie from where the one before it leads to expect it. Never less than half a sample
+        period.
+    speed
+        How many times as fast as real time the stream runs: its stamps lie that much closer.
+    first_segment
+        Index of the first segment, where the stream was followed before.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        signal: SignalContract,
+        windows: Mapping[str, Window],
+        *,
+        timeout_s: float = 5.0,
+        ring_s: float = 10.0,
+        gap_s: float = 0.1,
+        speed: float = 1.0,
+        first_segment: int = 0,
+    ) -> None:
+        self._stream = stream
+        self._period_s = 1.0 / (signal.rate_hz * speed)
+        self._windows = dict(windows)
+        self._timeout_s = timeout_s
+        first = min((window.first_sample for window in windows.values()), default=0)
+        last = max((window.last_sample for window in windows.values()), default=0)
+        reach = max(last, 0) - min(first, 0) + 1
+        self._timeline = Timeline(signal, reach, ring_s, gap_s, speed=speed, first_segment=first_segment)
+        self._waiting: list[_Waiting] = []
+        self._answers: list[Cut | Closed] = []
+        self._has_news = False  # samples have come since requests were last looked at
+
+    @property
+    def segment(self) -> int:
+        """Index of the running segment, or of the one that the first sample will begin."""
+        return self._timeline.index
+
+    def feed(self, chunk: Chunk) -> None:
+        """Take the next samples, any number of them.
+
+        Raises
+        ------
+        ValueError
+            The samples have not the contract's number of channels.
+        """
+        for piece, is_jump in self._timeline.pieces(chunk):
+            if self._has_news:
+                # What is complete must be cut before newer samples can take its place.
+                self._answer(copy=True)
+            self._timeline.append(piece, is_jump)
+            self._has_news = True
+
+    def mark(self, marker: Marker, index: int) -> list[Request]:
+        """Take an accepted marker: it makes one request a decoder.
+
+        Parameters
+        ----------
+        marker
+            May come earlier or later than its data.
+        index
+            Counts the accepted markers of the session.
+        """
+        if self._has_news:
+            self._answer(copy=True)
+        onset = _Onset(marker)
+        requests = []
+        for decoder, window in self._windows.items():
+            request = Request(
+                stream=self._stream, segment=self.segment, origin="marker", index=index, decoder=decoder
+            )
+            deadline = marker.time + window.last_sample * self._period_s + self._timeout_s
+            self._waiting.append(_Waiting(request, onset, window, deadline))
+            requests.append(request)
+        self._answer(copy=True)
+        return requests
+
+    def take(self, now: float) -> list[Cut | Closed]:
+        """Answers that have become possible since the last call, in the order in which they did.
+
+        Parameters
+        ----------
+        now
+            Seconds of our clock; it decides on timeouts alone.
+        """
+        self._answer(copy=False)
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if now < one.deadline:
+                self._waiting.append(one)
+            else:
+                reason = f"its data had not come {self._timeout_s:g} s after the window's end"
+                self._answers.append(one.closed(Verdict.TIMEOUT, reason))
+        answers, self._answers = self._answers, []
+        return answers
+
+    def holds(self, cut: Cut) -> bool:
+        """Whether a window is still what was cut; asked after its use, from any thread."""
+        return cut.ring is None or cut.ring.first <= cut.start
+
+    def close(self, verdict: Verdict, reason: str) -> list[Closed]:
+        """End all requests that still wait."""
+        waiting, self._waiting = self._waiting, []
+        return [one.closed(verdict, reason) for one in waiting]
+
+    def _answer(self, *, copy: bool) -> None:
+        """Answer what can be answered, in the order in which the stream made it possible."""
+        self._has_news = False
+        answers: list[tuple[Point, Cut | Closed]] = []
+        waiting = []
+        for one in self._waiting:
+            onset = one.onset
+            if onset.place is None:
+                onset.place = self._timeline.find(onset.marker)
+            place = onset.place
+            if place is None:
+                waiting.append(one)
+            elif isinstance(place, NoPlace):
+                answers.append((place.since, one.closed(place.verdict, place.reason)))
+            elif answer := self._cut(one, place, copy=copy):
+                answers.append(answer)
+            else:
+                waiting.append(one)
+        answers.sort(key=lambda answer: answer[0])
+        self._waiting = waiting
+        self._answers += [answer for _, answer in answers]
+
+    def _cut(self, one: _Waiting, place: Place, *, copy: bool) -> tuple[Point, Cut | Closed] | None:
+        """Cut one window; None while its end has not come."""
+        segment = place.segment
+        start = place.sample + one.window.first_sample
+        stop = place.sample + one.window.last_sample + 1
+        if start < 0 and segment.index > 0:
+            return place.since, one.closed(Verdict.GAP, "the window reaches back across a gap of the stream")
+        if start < segment.warmup_samples:
+            reason = f"the window starts at sample {start}, the front end is warm at {segment.warmup_samples}"
+            return place.since, one.closed(Verdict.WARMING_UP, reason)
+        if stop > segment.end:
+            if not segment.ended:
+                return None
+            reason = "the stream broke off before the window's end"
+            return (segment.index + 1, 0), one.closed(Verdict.GAP, reason)
+        since = max(place.since, (segment.index, stop))
+        try:
+            window = segment.ring.view(start, stop)
+            stamp, time, arrival = segment.provenance(stop - 1)
+        except LeftRingError:
+            return since, one.closed(Verdict.LATE, "the window's data had been overwritten")
+        return since, Cut(
+            request=one.request,
+            marker=one.onset.marker,
+            window=window.copy() if copy else window,
+            segment=segment.index,
+            start=start,
+            onset_sample=place.sample,
+            residual_us=place.residual_us,
+            data_source=stamp,
+            data_corrected=time,
+            data_arrival=arrival,
+            ring=None if copy else segment.ring,
+        )
