@@ -244,7 +244,7 @@ def _provenance(fitted: Fitted, dataset: str) -> Provenance:
     trials = fitted.trials
     return Provenance(
         dataset=dataset,
-        subjects=tuple(sorted(trials.trials["subject"].unique())),
+        subjects=tuple(sorted(name for name in trials.trials["subject"].unique() if name)),
         split_sha256=split_hash(trials.trials),
         n_trials=len(trials),
         hours=trials.hours,
