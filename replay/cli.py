@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from rtdecode.errors import UserError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from replay.player import LslPlayer
     from replay.recordings import Recording
 
@@ -50,6 +55,14 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
     help="Name of a marker stream in an XDF file; may be given more than once.",
 )
 @click.option("--rate", "rate_hz", type=float, help="Sampling rate of a CSV file whose stamps do not tell.")
+@click.option(
+    "--through",
+    "decoders",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Decode with this ONNX file instead, without LSL, as fast as it goes; may be given more than once.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="With --through: folder for what was decoded.")
 def replay(
     file: Path,
     name: str | None,
@@ -66,12 +79,21 @@ def replay(
     signal_stream: str | None,
     marker_streams: tuple[str, ...],
     rate_hz: float | None,
+    decoders: tuple[Path, ...],
+    out: Path | None,
 ) -> None:
     """Stream a recording over LSL, in real time, with its markers beside it.
 
     FILE is a FIF, BrainVision (.vhdr), EDF, BDF, EEGLAB (.set), XDF or CSV recording. The first sample is
     sent once a consumer listens to each of the two streams. Ctrl-C ends.
+
+    With --through the recording is fed to the live engine on a virtual clock instead: embeddings and
+    messages go to --out, the same bytes from run to run.
     """
+    if bool(decoders) != (out is not None):
+        raise click.UsageError("--through and --out go together")
+    if out is not None and out.exists():
+        raise UserError(f"{out} exists already: name another folder for --out, or remove it")
     from replay.recordings import read_recording
 
     recording = read_recording(
@@ -82,6 +104,9 @@ def replay(
         marker_streams=marker_streams or None,
         rate_hz=rate_hz,
     )
+    if out is not None:
+        _through(recording, decoders, out)
+        return
 
     from replay.player import LslPlayer  # after the file was found good: loads liblsl
 
@@ -98,6 +123,29 @@ def replay(
         grace_s=grace_s,
     )
     _over_lsl(player, recording)
+
+
+def _through(recording: Recording, decoders: Sequence[Path], out: Path) -> None:
+    """Decode on a virtual clock, and write what came out."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from replay.virtual import run_virtual
+    from rtdecode.decoder import Decoder
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    with Progress(console=console) as bar:
+        task = bar.add_task("Decoding", total=recording.n_samples)
+        run = run_virtual(
+            recording,
+            [Decoder(path) for path in decoders],
+            progress=lambda n_samples: bar.update(task, completed=n_samples),
+        )
+    run.save(out)
+    verdicts = Counter(message.verdict.value for message in run.verdicts)
+    counted = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()) or "none"
+    simulated = " (SIMULATED data)" if any(message.simulated for message in run.messages) else ""
+    console.print(f"{len(recording.markers)} markers; requests: {counted}; written to {out}{simulated}")
 
 
 def _over_lsl(player: LslPlayer, recording: Recording) -> None:

@@ -92,6 +92,32 @@ class Answers:
         elif isinstance(message, MarkerMessage):
             self.markers.append(message)
 
+    def collect(
+        self, subscriber: Subscriber, n_markers: int, *, retrieval: bool, is_over: Callable[[], bool]
+    ) -> None:
+        """Receive until everything is answered, or nothing has come for long after ``is_over``.
+
+        Parameters
+        ----------
+        subscriber
+            Of embeddings, verdicts and markers, and of retrievals if they are waited for.
+        n_markers
+            Markers that will be sent.
+        retrieval
+            Whether each embedding will be answered by a retrieval worker.
+        is_over
+            Whether the last sample has been sent.
+        """
+        clock = LslClock()
+        heard_at = clock.now()
+        while not self.complete(n_markers, retrieval=retrieval):
+            received = subscriber.receive(0.2)
+            if received is not None:
+                heard_at = clock.now()
+                self.take(received, heard_at)
+            elif is_over() and clock.now() - heard_at > _LAST_WORDS_S:
+                return
+
     def complete(self, n_markers: int, *, retrieval: bool) -> bool:
         """Whether all markers, their verdicts, and the answers to what was emitted have come."""
         accepted = sum(marker.index is not None for marker in self.markers)
@@ -135,7 +161,7 @@ def rehearse(
     UserError
         If a process does not start, or ends too early.
     """
-    clock, answers = LslClock(), Answers()
+    answers = Answers()
     endpoints = Endpoints.at("127.0.0.1", *_free_ports(3))
     player = LslPlayer(
         recording, name=f"{recording.name}-rehearsal", speed=speed, wait_timeout_s=_START_S, grace_s=1.0
@@ -161,8 +187,8 @@ def rehearse(
         with ThreadPoolExecutor(1, thread_name_prefix="player") as thread:
             playing = thread.submit(player.run, progress)
             try:
-                _collect(
-                    answers, subscriber, clock, len(recording.markers), gallery is not None, playing.done
+                answers.collect(
+                    subscriber, len(recording.markers), retrieval=gallery is not None, is_over=playing.done
                 )
                 playing.result()
             except BaseException:
@@ -220,25 +246,6 @@ class _Process:
     def wait_for_end(self) -> None:
         """Wait until it has ended by itself."""
         self._process.wait(_START_S)
-
-
-def _collect(
-    answers: Answers,
-    subscriber: Subscriber,
-    clock: LslClock,
-    n_markers: int,
-    retrieval: bool,
-    is_over: Callable[[], bool],
-) -> None:
-    """Receive until everything is answered, or nothing has come for long after the end."""
-    heard_at = clock.now()
-    while not answers.complete(n_markers, retrieval=retrieval):
-        received = subscriber.receive(0.2)
-        if received is not None:
-            heard_at = clock.now()
-            answers.take(received, heard_at)
-        elif is_over() and clock.now() - heard_at > _LAST_WORDS_S:
-            return
 
 
 def _answers(control: ControlClient) -> bool:

@@ -11,6 +11,7 @@ import logging
 import queue
 import signal
 import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -42,7 +43,7 @@ State = Literal["connecting", "live", "stopping", "stopped"]
 class Service:
     """Decodes live streams as a configuration says, until told to stop.
 
-    As a context manager it connects on entry, and on exit drains, accounts for the rest and closes the bus.
+    As a context manager it opens the bus on entry, and on exit drains, accounts for the rest and closes it.
 
     Parameters
     ----------
@@ -52,8 +53,7 @@ class Service:
     Raises
     ------
     UserError
-        If a decoder cannot be loaded; on entry, if a port is taken, or if a stream does not come in time or
-        does not fit its decoders.
+        If a decoder or the table of stimuli cannot be loaded; on entry, if a port is taken.
     """
 
     def __init__(self, config: ServeConfig) -> None:
@@ -106,20 +106,36 @@ class Service:
 
     def __enter__(self) -> Self:
         self._broker.start()
-        try:
-            for decoder in self._decoders:
-                decoder.warm_up()
-            self._offsets.start()
-            self._connect()
-        except BaseException:
-            self._shut_down()
-            raise
+        self._offsets.start()
+        for decoder in self._decoders:
+            decoder.warm_up()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._shut_down()
         if self._failure is not None:
             raise self._failure
+
+    def connect(self) -> None:
+        """Connect to all streams at once, within ``wait_s``, then start their threads together.
+
+        Raises
+        ------
+        UserError
+            If a stream does not come in time, or does not fit its decoders.
+        """
+        with ThreadPoolExecutor(len(self._feeds), thread_name_prefix="connect") as pool:
+            connecting = [pool.submit(feed.connect, self._config.service.wait_s) for feed in self._feeds]
+            done, _ = wait(connecting, return_when=FIRST_EXCEPTION)
+            if failure := next(filter(None, (future.exception() for future in done)), None):
+                self._stop.set()  # the others need not go on looking
+                raise failure
+        if self._stop.is_set():
+            return
+        self._inference.start()
+        for feed in self._feeds:
+            feed.start()
+        self._set_state("live")
 
     def wait(self) -> None:
         """Publish a heartbeat each second until a stop is requested."""
@@ -139,18 +155,6 @@ class Service:
             streams={feed.name: feed.state for feed in self._feeds},
             provider=self._decoders[0].provider,
         )
-
-    def _connect(self) -> None:
-        """Connect to all streams within ``wait_s``, then start their threads together."""
-        deadline = self._clock.now() + self._config.service.wait_s
-        for feed in self._feeds:
-            feed.connect(max(deadline - self._clock.now(), 0.0))
-        if self._stop.is_set():
-            return
-        self._inference.start()
-        for feed in self._feeds:
-            feed.start()
-        self._set_state("live")
 
     def _shut_down(self) -> None:
         self._stop.set()
@@ -208,10 +212,16 @@ def serve(config: Path, verbose: bool) -> None:
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
     service = Service(ServeConfig.load(config))
+
+    def on_signal(*_: object) -> None:
+        # Not here: a handler may interrupt the main thread while it holds the very lock that it needs.
+        threading.Thread(target=service.request_stop).start()
+
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
-            signal.signal(getattr(signal, name), lambda *_: service.request_stop())
+            signal.signal(getattr(signal, name), on_signal)
     with service:
+        service.connect()
         where = service.endpoints
         log.info(
             "live: publishing on %s, workers on %s, control on %s",

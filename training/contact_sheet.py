@@ -50,9 +50,9 @@ def contact_sheet(
         Trials side by side.
     """
     n_tiles = 1 + len(rows[0].retrieved)
-    block = n_tiles * (_TILE + _GAP) + 2 * _GAP
+    block = n_tiles * (_TILE + _GAP) + _GAP  # a wider gap after the image shown, none after the last
     n_lines = -(-len(rows) // columns)
-    width = 2 * _MARGIN + columns * block + (columns - 1) * _MARGIN - 3 * _GAP
+    width = 2 * _MARGIN + columns * block + (columns - 1) * _MARGIN
     height = _HEADER + _TOP + n_lines * (_TILE + 2 * _GAP) + _FOOTER
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)

@@ -243,7 +243,7 @@ def _result(offline: _Offline, answers: Answers, manifest: DecoderManifest) -> d
         "parity": {
             "max_abs_diff_sd": float(np.max(differences)),
             "n_compared": len(matched),
-            "n_same_rank": sum(live_ranks.get(index) == offline.ranks[row] for row, index in matched),
+            "n_same_rank": sum(live_ranks.get(index) == int(offline.ranks[row]) for row, index in matched),
         },
         "latency_ms": {
             "structural": 1e3 * manifest.signal.structural_s,
