@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from rtdecode.sources.lsl_config import use_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "n170"
 
 use_loopback()  # before anything imports pylsl
 
@@ -26,3 +31,18 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real recordings at {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def n170_config(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """The example, with its paths pointed at the recordings and pictures."""
+    folder = tmp_path_factory.mktemp("n170")
+    text = (EXAMPLE / "n170.toml").read_text(encoding="utf-8")
+    runs = sorted((data_dir / "eeg_muse" / "N170").glob("*.csv"))
+    for number, run in enumerate(runs, start=1):
+        text = text.replace(f"recordings/run{number}.csv", run.as_posix())
+    (folder / "n170.toml").write_text(text, encoding="utf-8")
+    table = (EXAMPLE / "stimuli.csv").read_text(encoding="utf-8")
+    images = (data_dir / "stimuli" / "face_house").as_posix()
+    (folder / "stimuli.csv").write_text(table.replace("images/", f"{images}/"), encoding="utf-8")
+    return folder / "n170.toml"

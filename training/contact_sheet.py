@@ -62,9 +62,7 @@ def contact_sheet(
     for column in range(columns):
         left = _MARGIN + column * (block + _MARGIN)
         draw.text((left, _HEADER), "shown", fill=_FAINT, font=small)
-        draw.text(
-            (left + _TILE + 3 * _GAP, _HEADER), "decoded: best matches first", fill=_FAINT, font=small
-        )
+        draw.text((left + _TILE + 3 * _GAP, _HEADER), "decoded: best matches first", fill=_FAINT, font=small)
     for number, row in enumerate(rows):
         line, column = divmod(number, columns)
         left = _MARGIN + column * (block + _MARGIN)

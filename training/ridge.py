@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -315,15 +316,8 @@ def _side_by_side(n_jobs: int) -> Iterator[ThreadPoolExecutor]:
     """Run jobs on all cores, each with single-threaded linear algebra.
 
     OpenBLAS's own threads wait for each other by spinning, many times in one eigendecomposition: on two cores
-    that others use too, one of 1440 x 1440 took 4 to 10 s with two threads and 1.3 s with one. Without
-    threadpoolctl the jobs follow each other.
+    that others use too, one of 1440 x 1440 took 4 to 10 s with two threads and 1.3 s with one.
     """
-    try:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-    except ImportError:
-        with ThreadPoolExecutor(1) as pool:
-            yield pool
-        return
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(n_jobs, os.cpu_count() or 1)) as pool:
         yield pool
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,28 +11,14 @@ from click.testing import CliRunner
 
 from training.cli import train
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "n170"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
-@pytest.fixture
-def config(tmp_path: Path, data_dir: Path) -> Path:
-    """The example, with its paths pointed at the recordings and pictures."""
-    text = (EXAMPLE / "n170.toml").read_text(encoding="utf-8")
-    runs = sorted((data_dir / "eeg_muse" / "N170").glob("*.csv"))
-    assert len(runs) == 4
-    for number, run in enumerate(runs, start=1):
-        text = text.replace(f"recordings/run{number}.csv", run.as_posix())
-    (tmp_path / "n170.toml").write_text(text, encoding="utf-8")
-    table = (EXAMPLE / "stimuli.csv").read_text(encoding="utf-8")
-    images = (data_dir / "stimuli" / "face_house").as_posix()
-    (tmp_path / "stimuli.csv").write_text(table.replace("images/", f"{images}/"), encoding="utf-8")
-    return tmp_path / "n170.toml"
-
-
-def test_faces_are_told_from_houses_in_a_run_that_was_not_fitted_on(config: Path) -> None:
+def test_faces_are_told_from_houses_in_a_run_that_was_not_fitted_on(n170_config: Path) -> None:
     def run(command: str) -> tuple[str, dict]:  # type: ignore[type-arg]
-        path = config.with_name(f"{command}.json")
-        result = CliRunner().invoke(train, [command, str(config), "--json", str(path)])
+        path = n170_config.with_name(f"{command}.json")
+        result = CliRunner().invoke(train, [command, str(n170_config), "--json", str(path)])
         if result.exception:
             raise result.exception
         return result.output, json.loads(path.read_text())
