@@ -69,7 +69,8 @@ class IirSos(Contract):
     design
         How it was designed, in words, e.g. ``"butter order 2"``.
     warmup_s
-        Seconds until 99.9 % of the impulse response's energy has passed.
+        Seconds until 99.9 % of the energy has passed of the impulse response, and of the step transient: what
+        is left of the guess that the first sample had stood for ever.
     delay_s
         Group delay in the middle of the pass band, seconds: the structural latency this step adds.
     """
