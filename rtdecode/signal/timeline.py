@@ -67,7 +67,7 @@ class Timeline:
     reach
         Number of samples from the first to the last that any window takes around, and including, its onset.
     ring_s
-        How long data stay beyond that, seconds.
+        How long data stay beyond that, seconds of the stream's own time.
     gap_s
         How far a stamp may lie from where the one before it leads to expect it, seconds. Never less than half
         a sample period.
@@ -91,7 +91,7 @@ class Timeline:
         self._period_s = 1.0 / (signal.rate_hz * speed)
         self._gap_s = max(gap_s, 0.5 * self._period_s)
         self._block = max(1, round(ring_s * signal.rate_hz))
-        self._capacity = reach + math.ceil(_MARGIN_S * signal.rate_hz) + self._block
+        self._capacity = reach + math.ceil(_MARGIN_S * signal.rate_hz * speed) + self._block
         # The running segment and, for markers that come late, the one before it.
         self._segments: list[Segment] = []
         self._n_samples = 0
@@ -157,6 +157,8 @@ class Timeline:
             return NoPlace(Verdict.GAP, "the onset lies in a gap of the stream", (running.index, 1))
         if oldest.index == 0:
             return NoPlace(Verdict.WARMING_UP, "the onset lies before the stream's first sample", (0, 1))
+        if oldest.index == self._first_segment:
+            return NoPlace(Verdict.GAP, "the onset lies before the stream came back", (oldest.index, 1))
         reason = "the onset lies before the data that are still held"
         return NoPlace(Verdict.LATE, reason, (running.index, running.end))
 

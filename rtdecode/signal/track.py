@@ -115,7 +115,8 @@ class Track:
     timeout_s
         How long after the end of its window a request waits for the data.
     ring_s
-        How long data stay, beyond the longest window, for markers that come late.
+        How long data stay, beyond the longest window, for markers that come late: seconds of the stream's own
+        time, whatever its speed.
     gap_s
         How far a stamp may lie from where the one before it leads to expect it. Never less than half a sample
         period.

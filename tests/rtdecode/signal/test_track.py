@@ -421,6 +421,28 @@ def test_a_late_marker_still_finds_its_window_before_a_gap() -> None:
     assert (cut.request.segment, cut.segment, cut.onset_sample) == (1, 0, 800)
 
 
+def test_a_stream_that_was_followed_before_goes_on_counting_segments() -> None:
+    s = session(first_segment=3)
+    assert s.track.segment == 3
+    for onset in (-500, 10, 300):
+        s.mark(marker_at(START_S + onset / RATE_HZ))
+    s.feed(1000)
+    assert s.verdicts() == [Verdict.GAP, Verdict.GAP, None]
+    cut = s.answers[-1]
+    assert isinstance(cut, Cut)
+    assert (cut.request.segment, cut.segment, cut.onset_sample) == (3, 3, 300)
+
+
+@pytest.mark.parametrize("speed", [4.0, 50.0])
+def test_a_stream_in_fast_motion_gives_the_same_windows(speed: float) -> None:
+    s = session(START_S + np.arange(4000) / (speed * RATE_HZ), speed=speed, ring_s=1.0)
+    onsets = range(20, 3000, 50)
+    for onset in onsets:
+        s.mark(marker_at(START_S + onset / (speed * RATE_HZ)))
+    s.feed(4000, chunk=500)
+    assert [cut.onset_sample for cut in s.answers if isinstance(cut, Cut)] == list(onsets)
+
+
 def test_a_marker_whose_data_have_left_the_ring_is_late() -> None:
     s = session(ring_s=1.0)
     s.feed(2000)
