@@ -40,9 +40,12 @@ if TYPE_CHECKING:
     from rtdecode.gallery import Gallery
     from training.fit import LinearDecoder
 
-_N_TRAINING = 1800
-_SOA_S = 0.35
+_IMAGES_PER_CATEGORY = 75
+_SOA_S = 0.3
 """Onset to onset; shorter than the window, so that windows overlap as in rapid presentation."""
+
+_LEAD_IN_S = 7.0
+"""Longer than the front end's warm-up, so that every trial gets its window."""
 
 _SIGNAL = SignalSettings(
     highpass_hz=0.1,
@@ -139,18 +142,20 @@ def run_demo(
     sheet
         The contact sheet.
     """
-    world = World(WorldSettings(seed=seed))
+    world = World(WorldSettings(seed=seed, n_train_per_category=_IMAGES_PER_CATEGORY))
     encoder = BuiltinEncoder()
     table = world.table.sort_values("index")
     pictures = _counted(world.images(), bar("Rendering images", len(world)))
     targets = Targets(tuple(table["stimulus_id"]), encoder.encode(pictures), encoder.space)
 
     rng = np.random.default_rng(seed)
-    training_ids = rng.permutation(table.loc[table["split"] == "train", "stimulus_id"])[:_N_TRAINING]
-    test_ids = rng.permutation(table.loc[table["split"] == "test", "stimulus_id"])
-    subject = SimulatedSubject(EegSettings(seed=seed), targets.of(training_ids))
-    training = subject.session(training_ids.tolist(), targets.of(training_ids), _SOA_S, session=1)
-    test = subject.session(test_ids.tolist(), targets.of(test_ids), _SOA_S, session=2)
+    subject = SimulatedSubject(EegSettings(seed=seed), targets.embeddings)
+
+    def record(split: str, session: int) -> Recording:
+        shown = rng.permutation(table.loc[table["split"] == split, "stimulus_id"]).tolist()
+        return subject.session(shown, targets.of(shown), _SOA_S, session, lead_in_s=_LEAD_IN_S)
+
+    training, test = record("train", 1), record("test", 2)
 
     trials = _prepare(training, out / "training", bar("Recording and preparing training", training.n_samples))
     moved = bar("Fitting and exporting the decoder", 2)
