@@ -455,6 +455,17 @@ def test_a_marker_whose_data_have_left_the_ring_is_late() -> None:
     assert isinstance(cut, Cut)
 
 
+def test_a_window_of_which_only_the_first_samples_have_left_the_ring_is_late() -> None:
+    s = session(ring_s=1.0)
+    s.feed(2000)
+    for sample in range(1500, 1700):
+        s.mark(marker_at(START_S + sample / RATE_HZ))
+    s.take()
+    first_cut = s.verdicts().index(None)
+    assert first_cut > 0
+    assert s.verdicts() == [Verdict.LATE] * first_cut + [None] * (200 - first_cut)
+
+
 def test_a_marker_older_than_the_segments_held_is_late() -> None:
     times = regular(2000)
     for border in (500, 1000, 1500):
