@@ -67,14 +67,15 @@ class _Trigger:
 
     source: str
     column: int
+    rate_hz: float
     detector: TriggerDetector
     n_samples: int = 0
 
-    def process(self, samples: np.ndarray) -> list[tuple[str, int]]:
-        """Codes as text, with their rows in this chunk."""
+    def process(self, samples: np.ndarray) -> tuple[int, list[tuple[int, str]]]:
+        """Number of this chunk's first sample since the connection, and the onsets' samples and codes."""
         first, self.n_samples = self.n_samples, self.n_samples + len(samples)
         onsets = self.detector.process(samples[:, self.column])
-        return [(str(code), sample - first) for sample, code in onsets]
+        return first, [(sample, str(code)) for sample, code in onsets]
 
 
 @dataclass(slots=True)
@@ -87,6 +88,7 @@ class _Stream:
     inbox: deque[tuple[int, Marker]] = field(default_factory=deque)
     simulated: bool = False
     comparable: bool = True
+    delay_s: float = 0.0
     next_segment: int = 0
 
 
@@ -125,7 +127,7 @@ class Engine:
     triggers
         Trigger channels inside the streams.
     marker_delay_s
-        Seconds from a trigger to the picture on the screen.
+        Seconds from a marker to the picture on the screen.
 
     Raises
     ------
@@ -170,6 +172,7 @@ class Engine:
         *,
         simulated: bool,
         speed: float = 1.0,
+        delay_s: float = 0.0,
     ) -> None:
         """Bind the decoders of a stream to what it turned out to be; its next chunk starts a new segment.
 
@@ -183,6 +186,8 @@ class Engine:
             Whether the stream says that it is simulated.
         speed
             How much faster than real time it runs.
+        delay_s
+            Seconds by which its stamps lag the true events.
 
         Raises
         ------
@@ -209,9 +214,10 @@ class Engine:
             )
             lanes.append(_Lane(track, bindings[0], {decoder.name: decoder for decoder in group}))
         stream.lanes = lanes
-        stream.triggers = self._find_triggers(stream_id, [channel.name for channel in channels])
+        stream.triggers = self._find_triggers(stream_id, [channel.name for channel in channels], rate_hz)
         stream.simulated = simulated
         stream.comparable = speed == 1.0
+        stream.delay_s = delay_s
 
     def disconnect(self, stream_id: str, verdict: Verdict, reason: str) -> None:
         """Close all that still waits for this stream's data, markers not yet looked at included."""
@@ -227,8 +233,16 @@ class Engine:
         for stream_id in self._streams:
             self.disconnect(stream_id, verdict, reason)
 
-    def admit(self, marker: Marker) -> None:
-        """Decide a marker's fate, and hand an accepted one to every stream."""
+    def admit(self, marker: Marker, stream_id: str | None = None) -> None:
+        """Decide a marker's fate, and hand an accepted one to every stream.
+
+        Parameters
+        ----------
+        marker
+            Its ``time`` in our clock, without the configured delay, which is added here.
+        stream_id
+            Stream whose samples ``marker.sample`` counts, if it lies in the data of one.
+        """
         with self._lock:
             admission = self._gate.admit(marker)
             self._ledger.admit(admission.fate)
@@ -245,9 +259,12 @@ class Engine:
             )
         )
         if admission.index is not None:
-            mapped = replace(marker, stimulus_id=admission.stimulus_id)
-            for stream in self._streams.values():
-                stream.inbox.append((admission.index, mapped))
+            mapped = replace(
+                marker, time=marker.time + self._marker_delay_s, stimulus_id=admission.stimulus_id
+            )
+            for name, stream in self._streams.items():
+                own = mapped if name == stream_id else replace(mapped, sample=None)
+                stream.inbox.append((admission.index, own))
 
     def feed(
         self, stream_id: str, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
@@ -261,24 +278,27 @@ class Engine:
         samples : array of shape (n, n_stream_channels), float64
             All channels of the stream, SI units.
         stamps, times : arrays of shape (n,)
-            Stamps as sent, and in our clock with delays applied, seconds.
+            Stamps as sent, and in our clock without the configured delay, which is subtracted here, seconds.
         arrival
             When the chunk arrived, seconds of our clock.
         """
         stream = self._streams[stream_id]
         for trigger in stream.triggers:
-            for label, index in trigger.process(samples):
-                self.admit(
-                    Marker(
-                        source=trigger.source,
-                        label=label,
-                        stamp=float(stamps[index]),
-                        time=float(times[index]) + self._marker_delay_s,
-                        arrival=arrival,
-                    )
+            first, onsets = trigger.process(samples)
+            for sample, label in onsets:
+                marker = Marker(
+                    source=trigger.source,
+                    label=label,
+                    stamp=float(stamps[sample - first]),
+                    time=float(times[sample - first]) - stream.delay_s,
+                    arrival=arrival,
+                    sample=sample + round(self._marker_delay_s * trigger.rate_hz),
                 )
+                self.admit(marker, stream_id)
+        # Before the chunk is fed: a chunk may be longer than what the ring keeps.
+        self._open_requests(stream)
         for lane in stream.lanes:
-            lane.track.feed(Chunk(lane.binding.select(samples), stamps, times, arrival))
+            lane.track.feed(Chunk(lane.binding.select(samples), stamps, times - stream.delay_s, arrival))
 
     def advance(self, stream_id: str) -> list[Job]:
         """Open requests for new markers, end what cannot be answered, and return the windows now complete."""
@@ -319,6 +339,7 @@ class Engine:
                 label=cut.marker.label,
                 stimulus_id=cut.marker.stimulus_id,
                 decoder_sha256=decoder.sha256,
+                segment=cut.segment,
                 onset_sample=cut.onset_sample,
                 residual_us=cut.residual_us,
                 stamps=Stamps(
@@ -336,6 +357,8 @@ class Engine:
                     HeadOutput(name=head.name, role=head.role, dim=head.space.dim)
                     for head in decoder.manifest.heads
                 ),
+                stream_delay_s=job.stream.delay_s,
+                marker_delay_s=self._marker_delay_s,
                 latency_comparable=job.stream.comparable,
             ),
             embeddings,
@@ -346,7 +369,7 @@ class Engine:
         """End a window's request."""
         self._conclude(job.stream, job.decoder, Closed(job.cut.request, job.cut.marker, verdict, reason))
 
-    def _find_triggers(self, stream_id: str, names: Sequence[str]) -> list[_Trigger]:
+    def _find_triggers(self, stream_id: str, names: Sequence[str], rate_hz: float) -> list[_Trigger]:
         found = []
         for trigger in self._triggers:
             if trigger.stream != stream_id:
@@ -357,7 +380,8 @@ class Engine:
                     f"it has {', '.join(names)}"
                 )
             detector = TriggerDetector(TriggerSettings(mask=trigger.mask))
-            found.append(_Trigger(f"{stream_id}/{trigger.channel}", names.index(trigger.channel), detector))
+            column = names.index(trigger.channel)
+            found.append(_Trigger(f"{stream_id}/{trigger.channel}", column, rate_hz, detector))
         return found
 
     def _open_requests(self, stream: _Stream) -> None:

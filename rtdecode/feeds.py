@@ -199,6 +199,7 @@ class SignalFeed(Feed):
             about.rate_hz / about.speed,
             simulated=about.simulated,
             speed=about.speed,
+            delay_s=stream.delay_s,
         )
         log.info(
             "stream %s: %r on %s, %d channels at %g Hz%s",
@@ -215,7 +216,7 @@ class SignalFeed(Feed):
     def _follow(self, offset_s: float) -> None:
         chunk = self._signal.pull(_PULL_S)
         if chunk is not None:
-            times = chunk.stamps + (offset_s - self._stream.delay_s)
+            times = chunk.stamps + offset_s
             self._around.engine.feed(self.name, chunk.samples, chunk.stamps, times, chunk.arrival)
         for job in self._around.engine.advance(self.name):
             self._on_job(job)
@@ -233,13 +234,10 @@ class MarkerFeed(Feed):
         How to find it.
     surroundings
         What it works with.
-    delay_s
-        Seconds from a marker to the picture on the screen.
     """
 
-    def __init__(self, query: StreamQuery, surroundings: Surroundings, *, delay_s: float) -> None:
+    def __init__(self, query: StreamQuery, surroundings: Surroundings) -> None:
         super().__init__(f"markers ({query})", query, surroundings)
-        self._delay_s = delay_s
 
     def _open(self, info: pylsl.StreamInfo) -> MarkerInlet:
         inlet = MarkerInlet(info, self._around.clock)
@@ -254,7 +252,7 @@ class MarkerFeed(Feed):
                     source=self._markers.name,
                     label=label,
                     stamp=stamp,
-                    time=stamp + (offset_s + self._delay_s),
+                    time=stamp + offset_s,
                     arrival=arrival,
                 )
             )

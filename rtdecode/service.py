@@ -89,10 +89,7 @@ class Service:
         self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
         surroundings = Surroundings(self._engine, self._offsets, self._clock, self._stop, self._fail)
         self._feeds: list[Feed] = [
-            *(
-                MarkerFeed(query, surroundings, delay_s=config.markers.delay_s)
-                for query in config.markers.streams
-            ),
+            *(MarkerFeed(query, surroundings) for query in config.markers.streams),
             *(
                 SignalFeed(stream, surroundings, allow_speed=config.service.allow_speed, on_job=self._enqueue)
                 for stream in config.streams

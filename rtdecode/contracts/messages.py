@@ -136,10 +136,13 @@ class EmbeddingMessage(Message):
         The stimulus it was mapped to, if any.
     decoder_sha256
         Hash of the ONNX file.
-    onset_sample
-        Sample of the segment (from 0) nearest to the onset.
+    segment, onset_sample
+        Segment that the window was cut from, a later one than the request's where the stream broke off
+        between marker and onset; and the sample of it, from 0, nearest to the onset.
     residual_us
         Onset minus that sample's time, microseconds.
+    stream_delay_s, marker_delay_s
+        Configured delays that were applied: subtracted from the data's stamps, added to the marker's.
     latency_comparable
         False when time was compressed (replay faster than real time) or virtual.
     """
@@ -149,11 +152,14 @@ class EmbeddingMessage(Message):
     label: str
     stimulus_id: str | None
     decoder_sha256: str
+    segment: int = Field(ge=0)
     onset_sample: int
     residual_us: float
     stamps: Stamps
     quality: Quality
     heads: tuple[HeadOutput, ...]
+    stream_delay_s: float
+    marker_delay_s: float
     latency_comparable: bool = True
 
 

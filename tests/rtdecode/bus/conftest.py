@@ -61,6 +61,9 @@ def embedding(request_of_marker: Request) -> EmbeddingMessage:
         label="face/1",
         stimulus_id="face_1",
         decoder_sha256="0" * 64,
+        segment=0,
+        stream_delay_s=0.0,
+        marker_delay_s=0.012,
         onset_sample=1200,
         residual_us=-120.5,
         stamps=Stamps(

@@ -57,8 +57,11 @@ embeddings = st.builds(
     **envelope,
     **of_request,
     decoder_sha256=text,
+    segment=count,
     onset_sample=count,
     residual_us=number,
+    stream_delay_s=number,
+    marker_delay_s=number,
     stamps=st.builds(
         Stamps,
         **{name: st.none() | number if "marker" in name else number for name in Stamps.model_fields},

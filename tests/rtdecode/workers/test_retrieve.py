@@ -136,6 +136,9 @@ class Service:
             label="label",
             stimulus_id=stimulus_id,
             decoder_sha256=sha256,
+            segment=0,
+            stream_delay_s=0.0,
+            marker_delay_s=0.012,
             onset_sample=0,
             residual_us=0.0,
             stamps=Stamps(

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+from index_decoder import index_channels, index_manifest, write_index_decoder
+from onnx import numpy_helper
+
+from rtdecode.config import ServiceSettings, TriggerChannel
+from rtdecode.contracts import Channel, EmbeddingMessage, Fate, MarkerMessage, Verdict, VerdictMessage
+from rtdecode.decoder import Decoder
+from rtdecode.engine import Engine
+from rtdecode.errors import MismatchError, UserError
+from rtdecode.markers import MarkerGate
+from rtdecode.signal.markers import Marker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rtdecode.contracts import Message
+
+RATE_HZ = 256.0
+
+
+class Bench:
+    """An engine with one decoder on stream ``eeg``, a clock set by hand, and what it said."""
+
+    def __init__(self, decoders: Sequence[Decoder], **options: object) -> None:
+        self.time = 0.0
+        self.said: list[tuple[Message, list[np.ndarray]]] = []
+        self.engine = Engine(
+            {"eeg": decoders}, MarkerGate(), self, self.emit, ServiceSettings(timeout_s=1.0), **options
+        )
+        self.n_samples = 0
+
+    def now(self) -> float:
+        return self.time
+
+    def emit(self, message: Message, payload: Sequence[np.ndarray] = ()) -> None:
+        self.said.append((message, list(payload)))
+
+    def of(self, kind: type) -> list:
+        return [message for message, _ in self.said if isinstance(message, kind)]
+
+    def connect(self, channels: Sequence[Channel] = index_channels(), **options: object) -> None:
+        self.engine.connect("eeg", channels, RATE_HZ, simulated=False, **options)
+
+    def feed(self, n: int, extra: np.ndarray | None = None) -> None:
+        index = np.arange(self.n_samples, self.n_samples + n)
+        samples = np.zeros((n, 3))
+        samples[:, 0] = index
+        if extra is not None:
+            samples = np.column_stack([samples, extra])
+        self.n_samples += n
+        self.time = float(index[-1] / RATE_HZ)
+        self.engine.feed("eeg", samples, index / RATE_HZ, index / RATE_HZ, self.time)
+        for job in self.engine.advance("eeg"):
+            self.engine.decode(job)
+
+    def mark(self, time: float, label: str = "a") -> None:
+        self.engine.admit(Marker(source="m", label=label, stamp=time, time=time, arrival=self.time))
+
+
+@pytest.fixture
+def decoder(tmp_path: Path) -> Decoder:
+    write_index_decoder(tmp_path / "d.onnx")
+    return Decoder(tmp_path / "d.onnx")
+
+
+def test_a_marker_becomes_a_marker_message_an_embedding_and_a_verdict(decoder: Decoder) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.feed(100)
+    bench.mark(50 / RATE_HZ)
+    bench.feed(100)
+    assert [type(message) for message, _ in bench.said] == [MarkerMessage, EmbeddingMessage, VerdictMessage]
+    (_, (embedding,)) = bench.said[1]
+    assert embedding.tolist() == [50, 70]
+    assert bench.of(VerdictMessage)[0].verdict is Verdict.EMITTED
+    accounts = bench.engine.accounts()
+    assert (accounts.markers[Fate.ACCEPTED], accounts.requests[Verdict.EMITTED], accounts.n_open) == (1, 1, 0)
+
+
+def test_delays_shift_the_window_and_are_recorded(decoder: Decoder) -> None:
+    bench = Bench([decoder], marker_delay_s=10 / RATE_HZ)
+    bench.connect(delay_s=5 / RATE_HZ)
+    bench.mark(50 / RATE_HZ)
+    bench.feed(200)
+    (message,) = bench.of(EmbeddingMessage)
+    # The picture appeared 10 samples after its marker, and the stamps of the data are 5 samples late.
+    assert message.onset_sample == 65
+    assert message.marker_delay_s == 10 / RATE_HZ
+    assert message.stream_delay_s == 5 / RATE_HZ
+    assert message.stamps.marker_source == 50 / RATE_HZ
+    assert message.stamps.marker_corrected == 60 / RATE_HZ
+
+
+def test_a_trigger_channel_marks_the_very_sample_it_rises_on(decoder: Decoder) -> None:
+    bench = Bench([decoder], triggers=[TriggerChannel(stream="eeg", channel="TRIG", mask=0xFF)])
+    bench.connect((*index_channels(), Channel(name="TRIG", type="stim", unit="1")))
+    codes = np.zeros(300)
+    codes[[33, 34]] = 0x107
+    codes[150] = 2
+    for start in range(0, 300, 60):
+        bench.feed(60, codes[start : start + 60])
+    assert [(m.label, m.source) for m in bench.of(MarkerMessage)] == [("7", "eeg/TRIG"), ("2", "eeg/TRIG")]
+    assert [(m.onset_sample, m.residual_us) for m in bench.of(EmbeddingMessage)] == [(33, 0), (150, 0)]
+
+
+def test_a_trigger_channel_that_is_not_there_is_refused(decoder: Decoder) -> None:
+    bench = Bench([decoder], triggers=[TriggerChannel(stream="eeg", channel="TRIG")])
+    with pytest.raises(MismatchError, match="no trigger channel 'TRIG'"):
+        bench.connect()
+
+
+def test_a_decoder_that_gives_no_finite_number_fails_the_request_alone(tmp_path: Path) -> None:
+    write_index_decoder(tmp_path / "d.onnx")
+    model = onnx.load(tmp_path / "d.onnx")
+    spatial = next(tensor for tensor in model.graph.initializer if tensor.name == "spatial")
+    spatial.CopyFrom(numpy_helper.from_array(np.full((3, 3), np.nan, np.float32), "spatial"))
+    onnx.save(model, tmp_path / "d.onnx")
+    bench = Bench([Decoder(tmp_path / "d.onnx")])
+    bench.connect()
+    bench.mark(50 / RATE_HZ)
+    bench.feed(200)
+    assert bench.of(EmbeddingMessage) == []
+    assert [message.verdict for message in bench.of(VerdictMessage)] == [Verdict.FAILED]
+
+
+def test_data_that_never_come_are_a_timeout(decoder: Decoder) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.feed(100)
+    bench.mark(99 / RATE_HZ)
+    assert bench.engine.advance("eeg") == []
+    bench.time += 10
+    assert bench.engine.advance("eeg") == []
+    assert [message.verdict for message in bench.of(VerdictMessage)] == [Verdict.TIMEOUT]
+
+
+def test_a_lost_stream_ends_its_requests_and_comes_back_as_a_new_segment(decoder: Decoder) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.feed(100)
+    bench.mark(95 / RATE_HZ, "before")
+    bench.engine.advance("eeg")
+    bench.mark(97 / RATE_HZ, "not looked at yet")
+    bench.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
+    assert [message.verdict for message in bench.of(VerdictMessage)] == [Verdict.GAP] * 2
+    bench.connect()
+    bench.feed(100)
+    bench.mark(150 / RATE_HZ)
+    bench.feed(100)
+    (message,) = bench.of(EmbeddingMessage)
+    assert (message.segment, message.onset_sample) == (1, 50)
+    assert bench.engine.accounts().n_open == 0
+
+
+def test_two_decoders_of_one_name_are_refused(decoder: Decoder) -> None:
+    with pytest.raises(UserError, match="two decoders are called 'index'"):
+        Bench([decoder, decoder])
+
+
+def test_decoders_of_different_front_ends_share_a_stream(tmp_path: Path) -> None:
+    for name, channels in (("all", index_channels()), ("one", index_channels()[:1])):
+        write_index_decoder(tmp_path / name, index_manifest(name=name, channels=channels))
+    bench = Bench([Decoder(tmp_path / "all"), Decoder(tmp_path / "one")])
+    bench.connect()
+    bench.mark(50 / RATE_HZ)
+    bench.feed(200)
+    assert {message.request.decoder for message in bench.of(EmbeddingMessage)} == {"all", "one"}
