@@ -11,9 +11,11 @@ import numpy as np
 
 from replay.schedule import Grid
 from rtdecode.config import ServiceSettings
+from rtdecode.connection import StreamFacts
 from rtdecode.contracts import EmbeddingMessage, Verdict, VerdictMessage
 from rtdecode.engine import Engine
-from rtdecode.markers import MarkerGate
+from rtdecode.gate import MarkerGate
+from rtdecode.output import replaced_folder
 from rtdecode.signal.markers import Marker
 
 if TYPE_CHECKING:
@@ -76,15 +78,18 @@ class VirtualRun:
     def save(self, folder: Path) -> None:
         """Write ``messages.jsonl`` and one ``HEAD.npy`` of shape ``(n_emitted, dim)`` a head.
 
-        The folder appears only when it is complete.
+        The folder appears only when it is complete; one that is there is replaced.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written.
         """
-        part = folder.with_name(f"{folder.name}.part")
-        part.mkdir(parents=True)
         lines = (json.dumps(message.model_dump(mode="json")) for message in self.messages)
-        (part / "messages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        for name, embeddings in self.embeddings.items():
-            np.save(part / f"{name}.npy", np.stack(embeddings))
-        part.rename(folder)
+        with replaced_folder(folder) as part:
+            (part / "messages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            for name, embeddings in self.embeddings.items():
+                np.save(part / f"{name}.npy", np.stack(embeddings))
 
 
 def run_virtual(
@@ -119,7 +124,13 @@ def run_virtual(
     clock = VirtualClock()
     run = VirtualRun()
     engine = Engine({_STREAM: decoders}, gate or MarkerGate(), clock, run.take, ServiceSettings())
-    engine.connect(_STREAM, recording.channels, recording.rate_hz, simulated=recording.simulated)
+    facts = StreamFacts(
+        channels=recording.channels,
+        rate_hz=recording.rate_hz,
+        simulated=recording.simulated,
+        latency_comparable=False,
+    )
+    engine.connect(_STREAM, facts)
     onsets, labels = recording.markers.sample, recording.markers.label
     grid = Grid.of(recording, chunk, speed=1.0)
     for start, stop in pairwise(grid.edges.tolist()):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from rtdecode.contracts import Contract, EmbeddingSpace, Hit, Ranking
 from rtdecode.errors import MismatchError, UserError, validation_line
+from rtdecode.output import replaced_folder
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -193,7 +192,7 @@ def write_gallery(
     Raises
     ------
     UserError
-        If these do not fit together, or the folder holds something else.
+        If these do not fit together, the folder holds something else, or it cannot be written.
     """
     gallery = Gallery(
         folder=folder,
@@ -208,22 +207,14 @@ def write_gallery(
     columns = {"stimulus_id": gallery.stimulus_ids, "image": gallery.images}
     if gallery.categories is not None:
         columns["category"] = gallery.categories
-    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    replaced = unfinished.with_suffix(".replaced")
-    try:
-        (unfinished / _THUMBNAILS).mkdir(parents=True)
+    with replaced_folder(folder) as unfinished:
+        (unfinished / _THUMBNAILS).mkdir()
         (unfinished / _DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
         np.save(unfinished / _EMBEDDINGS, gallery.embeddings)
         pq.write_table(pa.table(columns), unfinished / _INDEX)
         if thumbnails is not None:
             for image, thumbnail in zip(gallery.images, thumbnails, strict=True):
                 thumbnail.save(unfinished / image)
-        if folder.exists():
-            folder.rename(replaced)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.rmtree(replaced, ignore_errors=True)
     return gallery
 
 

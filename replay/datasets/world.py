@@ -6,24 +6,20 @@ more training pictures keeps the same test set.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from pydantic import Field
 
 from replay.datasets.outlines import CATEGORIES
 from replay.datasets.rendering import BACKGROUNDS, COLOURS, LAYOUTS, TEXTURES, Scene, render
 from rtdecode.contracts import Contract
-from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -135,44 +131,6 @@ class World:
     def images(self, indices: Iterable[int] | None = None) -> Iterator[NDArray[np.uint8]]:
         """Pixels of several pictures, one after another; all of them by default."""
         return (self.image(int(index)) for index in (range(len(self)) if indices is None else indices))
-
-    def write(self, folder: Path, split: str | None = None) -> Path:
-        """Write pictures as PNG, and the table as ``stimuli.csv`` with their relative paths in ``image``.
-
-        Parameters
-        ----------
-        folder
-            An earlier copy is replaced; it appears only when complete.
-        split
-            ``"test"`` or ``"train"``; both by default.
-
-        Returns
-        -------
-        Path of the table.
-
-        Raises
-        ------
-        UserError
-            If the folder holds something else.
-        """
-        if folder.is_dir() and not (folder / "stimuli.csv").is_file() and any(folder.iterdir()):
-            raise UserError(f"{folder}: holds something else; name a new folder for the pictures")
-        table = self.table if split is None else self.table[self.table["split"] == split]
-        making = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(making, ignore_errors=True)
-        (making / "images").mkdir(parents=True)
-        try:
-            paths = [f"images/{stimulus_id}.png" for stimulus_id in table["stimulus_id"]]
-            for index, path in zip(table["index"], paths, strict=True):
-                Image.fromarray(self.image(int(index))).save(making / path, optimize=False)
-            table.assign(image=paths).to_csv(making / "stimuli.csv", index=False)
-            if folder.exists():
-                shutil.rmtree(folder)
-            making.replace(folder)
-        except BaseException:
-            shutil.rmtree(making, ignore_errors=True)
-            raise
-        return folder / "stimuli.csv"
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < len(self):

@@ -15,6 +15,7 @@ from rich.text import Text
 from rtdecode.doctor.finding import Finding, State
 from rtdecode.doctor.machine import check_onnxruntime, check_packages, check_ports
 from rtdecode.errors import UserError
+from rtdecode.output import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,11 +126,4 @@ def _write_json(path: Path, findings: Sequence[Finding]) -> None:
         for finding in findings
     ]
     n_problems = sum(finding.state is State.PROBLEM for finding in findings)
-    temporary = path.with_name(f"{path.name}.part")
-    try:
-        temporary.write_text(
-            json.dumps({"problems": n_problems, "findings": found}, indent=2), encoding="utf-8"
-        )
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    write_file(path, json.dumps({"problems": n_problems, "findings": found}, indent=2) + "\n")

@@ -12,6 +12,7 @@ from replay.recordings.recording import Markers, Recording, array_reader
 from replay.virtual import run_virtual
 from rtdecode.contracts import Fate, Verdict
 from rtdecode.decoder import Decoder
+from rtdecode.errors import UserError
 from rtdecode.signal.design import design_iir
 
 if TYPE_CHECKING:
@@ -99,3 +100,15 @@ def test_several_decoders_answer_each_marker(tmp_path: Path) -> None:
 def test_what_is_simulated_says_so(decoder: Decoder) -> None:
     run = run_virtual(recording([100]), [decoder])
     assert all(message.simulated for message in run.messages)
+
+
+def test_leftovers_of_a_crash_do_not_hinder_a_later_run(decoder: Decoder, tmp_path: Path) -> None:
+    (tmp_path / "out.part").mkdir()
+    run_virtual(recording([100]), [decoder]).save(tmp_path / "out")
+    assert (tmp_path / "out" / "embedding.npy").is_file()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(decoder: Decoder, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        run_virtual(recording([100]), [decoder]).save(tmp_path / "file" / "out")

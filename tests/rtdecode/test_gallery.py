@@ -102,6 +102,14 @@ def test_a_gallery_is_replaced_whole_or_not_at_all(folder: Path, embeddings: np.
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # nothing left over
 
 
+def test_leftovers_of_a_crash_do_not_hinder_a_later_writing(folder: Path, embeddings: np.ndarray) -> None:
+    leftover = folder.with_name(f".{folder.name}.replaced")
+    leftover.mkdir()
+    (leftover / "something").write_text("")
+    write_gallery(folder, description(), -embeddings, list("abcdef"))
+    np.testing.assert_array_equal(Gallery.open(folder).embeddings, -embeddings)
+
+
 def test_other_folders_are_not_overwritten(tmp_path: Path, embeddings: np.ndarray) -> None:
     (tmp_path / "thesis.tex").write_text("important")
     with pytest.raises(UserError, match="not a gallery"):

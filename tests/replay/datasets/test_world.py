@@ -5,12 +5,10 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from replay.datasets.outlines import CATEGORIES, Tone, parts
 from replay.datasets.rendering import BACKGROUNDS, COLOURS, LAYOUTS, TEXTURES, Scene, render
 from replay.datasets.world import World, WorldSettings
-from rtdecode.errors import UserError
 
 SMALL = WorldSettings(n_test_per_category=2, n_train_per_category=3)
 
@@ -133,23 +131,3 @@ def test_larger_pictures_show_the_same_scene() -> None:
 def test_an_index_outside_the_world_is_an_index_error() -> None:
     with pytest.raises(IndexError, match="0 to 119"):
         World(SMALL).image(120)
-
-
-def test_written_pictures_read_back_and_the_table_names_them(tmp_path) -> None:
-    world = World(SMALL)
-    path = world.write(tmp_path / "world", split="test")
-    assert path == world.write(tmp_path / "world", split="test")  # an earlier copy is replaced
-    table = pd.read_csv(path)
-    assert list(table["stimulus_id"]) == list(world.table["stimulus_id"][:48])
-    for row in table.to_dict("records")[::11]:
-        np.testing.assert_array_equal(
-            np.asarray(Image.open(path.parent / row["image"])), world.image(row["index"])
-        )
-    assert [entry.name for entry in tmp_path.iterdir()] == ["world"]
-
-
-def test_a_folder_with_other_things_is_not_replaced(tmp_path) -> None:
-    (tmp_path / "precious.txt").write_text("keep")
-    with pytest.raises(UserError, match="something else"):
-        World(SMALL).write(tmp_path)
-    assert (tmp_path / "precious.txt").read_text() == "keep"

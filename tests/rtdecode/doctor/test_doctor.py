@@ -89,7 +89,8 @@ def test_the_display_is_measured_from_the_command_line(no_lsl, rig: str, tmp_pat
 
 
 def test_findings_that_cannot_be_written_are_a_user_error(no_lsl, tmp_path: Path) -> None:
-    done = CliRunner().invoke(doctor, ["--json", str(tmp_path / "nowhere" / "found.json")])
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(doctor, ["--json", str(tmp_path / "file" / "found.json")])
     assert isinstance(done.exception, UserError)
     assert "cannot write" in str(done.exception)
 
