@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from replay.player import LslPlayer
-    from replay.recordings import Recording
+    from replay.recordings import Recording, TriggerEdge
 
 _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
 
@@ -47,6 +47,12 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
 )
 @click.option("--units", help="Unit of channels whose file does not say, e.g. uV.")
 @click.option("--marker-channel", help="Trigger channel or CSV column to read markers from; or: annotations.")
+@click.option("--trigger-mask", type=int, help="Bits of a trigger channel that belong to the code, e.g. 255.")
+@click.option(
+    "--trigger-edge",
+    type=click.Choice(["rising", "change"]),
+    help="A marker is each step from zero to a code, or each change to a code. [default: rising]",
+)
 @click.option("--signal-stream", help="Name of the signal stream in an XDF file that has several.")
 @click.option(
     "--marker-stream",
@@ -76,6 +82,8 @@ def replay(
     grace_s: float,
     units: str | None,
     marker_channel: str | None,
+    trigger_mask: int | None,
+    trigger_edge: TriggerEdge | None,
     signal_stream: str | None,
     marker_streams: tuple[str, ...],
     rate_hz: float | None,
@@ -103,6 +111,8 @@ def replay(
         signal_stream=signal_stream,
         marker_streams=marker_streams or None,
         rate_hz=rate_hz,
+        trigger_mask=trigger_mask,
+        trigger_edge=trigger_edge,
     )
     if out is not None:
         _through(recording, decoders, out)

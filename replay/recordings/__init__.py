@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from replay.recordings.recording import Markers, Recording, array_reader
 from rtdecode.errors import UserError
+from rtdecode.signal.markers import TriggerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Markers", "Recording", "array_reader", "read_recording"]
+__all__ = ["Markers", "Recording", "TriggerEdge", "array_reader", "read_recording"]
+
+TriggerEdge = Literal["rising", "change"]
 
 _MNE_KINDS = {
     ".fif": "FIF",
@@ -33,6 +36,8 @@ def read_recording(
     signal_stream: str | None = None,
     marker_streams: Sequence[str] | None = None,
     rate_hz: float | None = None,
+    trigger_mask: int | None = None,
+    trigger_edge: TriggerEdge | None = None,
 ) -> Recording:
     """Open a recording; its ending tells the format.
 
@@ -51,6 +56,10 @@ def read_recording(
         Names of the streams to take from an XDF file.
     rate_hz
         Sampling rate of a CSV file whose stamps do not tell it.
+    trigger_mask, trigger_edge
+        How a trigger channel is read: the bits that belong to the code, and ``"rising"`` (each step from zero
+        to a code) or ``"change"`` (also each step from a code to another); by default as the service reads
+        it. A CSV file has no trigger channel.
 
     Returns
     -------
@@ -75,6 +84,7 @@ def read_recording(
         )
     _refuse(path, kind, "XDF", signal_stream=signal_stream, marker_streams=marker_streams)
     _refuse(path, kind, "CSV", rate_hz=rate_hz)
+    triggers = _trigger_settings(trigger_mask, trigger_edge)
     if kind == "XDF":
         from replay.recordings.xdf import read_xdf
 
@@ -84,14 +94,24 @@ def read_recording(
             marker_channel=marker_channel,
             signal_stream=signal_stream,
             marker_streams=marker_streams,
+            triggers=triggers,
         )
     if kind == "CSV":
         from replay.recordings.csv_table import read_csv
 
+        if trigger_mask is not None or trigger_edge is not None:
+            raise UserError(f"{path}: a CSV file has no trigger channel; leave out how to read one")
         return read_csv(path, units=units, marker_channel=marker_channel, rate_hz=rate_hz)
     from replay.recordings.mne_raw import read_mne
 
-    return read_mne(path, kind, units=units, marker_channel=marker_channel)
+    return read_mne(path, kind, units=units, marker_channel=marker_channel, triggers=triggers)
+
+
+def _trigger_settings(mask: int | None, edge: TriggerEdge | None) -> TriggerSettings:
+    if mask is not None and mask <= 0:
+        raise UserError(f"trigger mask {mask} leaves no code; give the bits to keep, e.g. 255")
+    usual = TriggerSettings()
+    return TriggerSettings(usual.mask if mask is None else mask, edge or usual.edge)
 
 
 def _refuse(path: Path, kind: str, only: str, **options: object) -> None:

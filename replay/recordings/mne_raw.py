@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rtdecode.signal.markers import TriggerSettings
+
 _log = logging.getLogger(__name__)
 
 ANNOTATIONS = "annotations"
@@ -56,7 +58,9 @@ _DAMAGE = (
 """What MNE only warns of, and what here means that the file is incomplete."""
 
 
-def read_mne(path: Path, kind: str, *, units: str | None, marker_channel: str | None) -> Recording:
+def read_mne(
+    path: Path, kind: str, *, units: str | None, marker_channel: str | None, triggers: TriggerSettings
+) -> Recording:
     """Open a FIF, BrainVision, EDF, BDF or EEGLAB file.
 
     Markers come from the trigger channel where there is one that ever rises, else from the annotations:
@@ -73,6 +77,8 @@ def read_mne(path: Path, kind: str, *, units: str | None, marker_channel: str | 
         Unit of the channels of EDF, BDF and BrainVision files that do not say theirs.
     marker_channel
         Trigger channel to read markers from, or ``"annotations"``.
+    triggers
+        How a trigger channel is read.
 
     Raises
     ------
@@ -98,7 +104,7 @@ def read_mne(path: Path, kind: str, *, units: str | None, marker_channel: str | 
         rate_hz=float(raw.info["sfreq"]),
         channels=channels,
         n_samples=int(raw.n_times),
-        markers=_markers(path, raw, channels, marker_channel),
+        markers=_markers(path, raw, channels, marker_channel, triggers),
         reader=_Reader(path, kind, raw, None if np.all(factors == 1) else factors),
         segment_starts=_segment_starts(raw),
         subject=subject,
@@ -286,22 +292,31 @@ def _position_m(info: Any, index: int) -> tuple[float, float, float] | None:
 # --- markers ---------------------------------------------------------------------------------------------
 
 
-def _markers(path: Path, raw: Any, channels: tuple[Channel, ...], marker_channel: str | None) -> Markers:
+def _markers(
+    path: Path,
+    raw: Any,
+    channels: tuple[Channel, ...],
+    marker_channel: str | None,
+    settings: TriggerSettings,
+) -> Markers:
     if marker_channel == ANNOTATIONS:
         return _annotations(path, raw)
     names = [channel.name for channel in channels]
     if marker_channel is not None:
         if marker_channel not in names:
             raise UserError(f"{path}: has no channel {marker_channel!r}; it has {', '.join(names)}")
-        markers = _triggers(raw, names.index(marker_channel))
+        markers = _triggers(path, raw, marker_channel, settings)
         if not len(markers):
-            raise UserError(f"{path}: channel {marker_channel!r} never rises; choose another for the markers")
+            raise UserError(
+                f"{path}: channel {marker_channel!r} never rises from zero; choose another for the markers, "
+                "or set trigger_mask or trigger_edge (--trigger-mask, --trigger-edge)"
+            )
         return markers
 
     triggers = [channel.name for channel in channels if channel.type is ChannelType.STIM]
     if composite := [name for name in _COMPOSITE_TRIGGERS if name in triggers]:
         triggers = composite[:1]
-    if len(triggers) == 1 and len(markers := _triggers(raw, names.index(triggers[0]))):
+    if len(triggers) == 1 and len(markers := _triggers(path, raw, triggers[0], settings)):
         return markers
     markers = _annotations(path, raw)
     if len(triggers) > 1 and not len(markers):
@@ -312,10 +327,11 @@ def _markers(path: Path, raw: Any, channels: tuple[Channel, ...], marker_channel
     return markers
 
 
-def _triggers(raw: Any, index: int) -> Markers:
+def _triggers(path: Path, raw: Any, channel: str, settings: TriggerSettings) -> Markers:
+    index = raw.ch_names.index(channel)
     step = max(int(_SCAN_S * raw.info["sfreq"]), 1)
     blocks = (raw[[index], start : start + step][0][0] for start in range(0, raw.n_times, step))
-    return trigger_markers(blocks)
+    return trigger_markers(path, channel, blocks, settings)
 
 
 def _annotations(path: Path, raw: Any) -> Markers:

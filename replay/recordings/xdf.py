@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rtdecode.signal.markers import TriggerSettings
+
 _log = logging.getLogger(__name__)
 
 BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
@@ -46,6 +48,7 @@ def read_xdf(
     marker_channel: str | None,
     signal_stream: str | None,
     marker_streams: Sequence[str] | None,
+    triggers: TriggerSettings,
 ) -> Recording:
     """Read an XDF file into memory.
 
@@ -66,6 +69,8 @@ def read_xdf(
         Name of the signal stream, if there are several.
     marker_streams
         Names of the marker streams to take.
+    triggers
+        How ``marker_channel`` is read.
 
     Raises
     ------
@@ -83,7 +88,9 @@ def read_xdf(
     if marker_channel is None:
         markers = _aligned_markers(path, signal, marking)
     elif marker_channel in names:
-        markers = trigger_markers([signal.values[:, names.index(marker_channel)]])
+        markers = trigger_markers(
+            path, marker_channel, [signal.values[:, names.index(marker_channel)]], triggers
+        )
     else:
         raise UserError(f"{path}: has no channel {marker_channel!r}; it has {', '.join(names)}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import mne
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from replay.recordings import read_recording
 from rtdecode.contracts import ChannelType, Unit
 from rtdecode.errors import UserError
+from rtdecode.signal.markers import TriggerDetector, TriggerSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,45 @@ def test_trigger_channel_goes_before_annotations_unless_asked_otherwise(write: A
         read_recording(path, marker_channel="STI101")
     with pytest.raises(UserError, match="'Cz' never rises"):
         read_recording(path, marker_channel="Cz")
+
+
+def with_trigger(path: Path, codes: np.ndarray) -> Path:
+    info = mne.create_info(["index", "STI 014"], 250, ["eeg", "stim"])
+    data = np.vstack([np.arange(len(codes)) * 1e-6, codes])
+    mne.io.RawArray(data, info, verbose="error").save(path, fmt="double", verbose="error")
+    return path
+
+
+def test_held_lines_are_read_only_as_asked_and_the_log_says_what_to_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = np.full(500, 256.0)  # one line always high
+    held[100:110], held[200:210] = 256 + 3, 256 + 5
+    path = with_trigger(tmp_path / "held_raw.fif", held)
+    assert samples_of(path) == []
+    assert "no code of channel 'STI 014' rises from zero, but 4 times" in caplog.text
+    assert "--trigger-edge change" in caplog.text
+    assert samples_of(path, trigger_edge="change") == [100, 110, 200, 210]
+    masked = read_recording(path, trigger_mask=255)
+    assert masked.markers.sample.tolist() == [100, 200]
+    assert masked.markers.label == ("3", "5")
+    with pytest.raises(UserError, match="trigger mask 0"):
+        read_recording(path, trigger_mask=0)
+
+
+@pytest.mark.parametrize("mask", [0xFF, 0xFFFF])
+@pytest.mark.parametrize("edge", ["rising", "change"])
+def test_a_trigger_channel_is_read_as_the_service_reads_it(
+    tmp_path: Path, mask: int, edge: Literal["rising", "change"]
+) -> None:
+    codes = np.random.default_rng(1).choice([0.0, 0.0, 3.0, 256.0, 259.0], size=100).repeat(5)
+    recording = read_recording(
+        with_trigger(tmp_path / "codes_raw.fif", codes), trigger_mask=mask, trigger_edge=edge
+    )
+    live = TriggerDetector(TriggerSettings(mask=mask, edge=edge))
+    onsets = [onset for first in range(0, 500, 7) for onset in live.process(codes[first : first + 7])]
+    assert recording.markers.sample.tolist() == [sample for sample, _ in onsets]
+    assert recording.markers.label == tuple(str(code) for _, code in onsets)
 
 
 def test_several_trigger_channels_must_be_told_apart_by_name(tmp_path: Path) -> None:
