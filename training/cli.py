@@ -36,6 +36,8 @@ _json = click.option(
     help="Write the results here too, for machines.",
 )
 
+_MISMATCHES_SHOWN = 10
+
 _progress_console = Console(stderr=True)
 
 
@@ -62,6 +64,8 @@ def prepare_command(config: Path, json_path: Path | None) -> None:
             settings.trials_path,
             stimuli=settings.stimuli(),
             ignore=settings.markers.ignore,
+            marker_delay_s=settings.markers.delay_s,
+            stream_delay_s=settings.stream_delay_s,
             progress=progress,
             notes={"preparation_sha256": settings.preparation_sha256()},
         )
@@ -72,12 +76,19 @@ def prepare_command(config: Path, json_path: Path | None) -> None:
     _print(table)
     for reason, n in trials.left_out.items():
         _remark(f"{n} markers left out: {reason}")
+    n_mismatches = trials.extras["mismatches"]
+    lines = trials.extras["last_mismatches"][-_MISMATCHES_SHOWN:]
+    if n_mismatches > len(lines):
+        _remark(f"markers and table fell out of step {n_mismatches} times; the last {len(lines)}:")
+    for line in lines:
+        _remark(f"out of step: {line}")
     _write(
         json_path,
         {
             "trials": str(trials.path),
             "n_trials": len(trials),
             "left_out": dict(trials.left_out),
+            "mismatches": n_mismatches,
             "hours": trials.hours,
             "signal_sha256": trials.signal_sha256,
             "simulated": trials.simulated,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 from dataclasses import replace
@@ -55,6 +56,12 @@ class RecordingEntry(_Section):
         Where they are not to be taken from the file's name.
     units, marker_channel, signal_stream, marker_streams, rate_hz
         See :func:`replay.recordings.read_recording`.
+    delay_s
+        Measured seconds by which the stamps of the samples lag the true events (amplifier and driver);
+        subtracted. State what ``[[streams]] delay_s`` will say live; 0 where the markers lie in a trigger
+        channel of the same device, which lags alike.
+    delay_measured
+        When that was measured.
     """
 
     path: ConfigPath
@@ -66,6 +73,8 @@ class RecordingEntry(_Section):
     signal_stream: str | None = None
     marker_streams: tuple[str, ...] | None = None
     rate_hz: float | None = Field(default=None, gt=0)
+    delay_s: float = 0.0
+    delay_measured: dt.date | None = None
 
     def open(self) -> Recording:
         """Open the recording."""
@@ -93,11 +102,17 @@ class MarkerTable(_Section):
         all recordings, is the n-th row.
     ignore
         Patterns (``*`` and ``?``) of markers that are no stimuli.
+    delay_s
+        Measured seconds from the marker to the picture on the screen; added. State the same live.
+    delay_measured
+        When that was measured.
     """
 
     table: ConfigPath
     key: Literal["code", "label", "order"] = "label"
     ignore: tuple[str, ...] = ()
+    delay_s: float = 0.0
+    delay_measured: dt.date | None = None
 
 
 class TargetSettings(_Section):
@@ -172,6 +187,15 @@ class TrainConfig(_Section):
     model: LinearSettings = LinearSettings()
     split: SplitSettings
 
+    @model_validator(mode="after")
+    def _one_delay(self) -> Self:
+        if len(delays := {recording.delay_s for recording in self.recordings}) > 1:
+            raise ValueError(
+                f"the recordings have different delay_s ({', '.join(f'{d:g}' for d in sorted(delays))}): "
+                "a decoder is trained with one; prepare them apart"
+            )
+        return self
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a file; paths in it are relative to its folder.
@@ -195,6 +219,11 @@ class TrainConfig(_Section):
     def decoder_path(self) -> Path:
         """The exported decoder."""
         return self.output / f"{self.name}.onnx"
+
+    @property
+    def stream_delay_s(self) -> float:
+        """Seconds by which the samples of all recordings lag."""
+        return self.recordings[0].delay_s
 
     def stimuli(self) -> StimulusTable:
         """Read the table of stimuli."""

@@ -255,4 +255,6 @@ def _provenance(fitted: Fitted, dataset: str) -> Provenance:
             "python": platform.python_version(),
             **{package: version(package) for package in ("rtdecode", "numpy", "scipy", "onnx")},
         },
+        marker_delay_s=trials.extras.get("marker_delay_s", 0.0),
+        stream_delay_s=trials.extras.get("stream_delay_s", 0.0),
     )

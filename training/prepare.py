@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.sparse import csr_array
 
 from replay.trials import TrialSet, TrialSetWriter, signal_hash
-from rtdecode.contracts import Channel, ChannelType, Fate, IirSos, SignalContract, Window
+from rtdecode.contracts import Channel, ChannelType, Fate, IirSos, SignalContract, Verdict, Window
 from rtdecode.errors import MismatchError, UserError
-from rtdecode.markers import MarkerGate
+from rtdecode.gate import MarkerGate
 from rtdecode.signal.design import design_iir
 from rtdecode.signal.front_end import FrontEnd
 from rtdecode.signal.markers import Marker
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from replay.recordings.recording import Recording
-    from rtdecode.markers import Admission
+    from rtdecode.gate import Admission
     from rtdecode.stimuli import StimulusTable
 
 _BRAIN = (ChannelType.EEG, ChannelType.MAG, ChannelType.GRAD)
 _BLOCK_S = 4.0
 _NATIVE = 16
+_END = "end"
 
 
 class SignalSettings(BaseModel):
@@ -114,6 +115,8 @@ def prepare(
     *,
     stimuli: StimulusTable | None = None,
     ignore: Sequence[str] = (),
+    marker_delay_s: float = 0.0,
+    stream_delay_s: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> TrialSet:
@@ -135,6 +138,11 @@ def prepare(
         Table that maps markers to stimuli. Without it a marker's label is its stimulus.
     ignore
         Patterns (``*`` and ``?``) of markers that are no stimuli.
+    marker_delay_s
+        Seconds from a marker to the picture on the screen; added to the markers' times.
+    stream_delay_s
+        Seconds by which the stamps of the samples lag the true events; subtracted from the samples' times.
+        Kept in ``extras``, as ``marker_delay_s`` is.
     progress
         Called with the samples done and the samples there are.
     notes
@@ -143,9 +151,11 @@ def prepare(
     Returns
     -------
     TrialSet
-        ``left_out`` counts the markers that got no window, by reason: ignored, duplicate, warming up (the
-        window starts before the front end can be trusted), break (it crosses one), end (it ends after the
-        recording).
+        ``left_out`` counts the markers that got no window, by reason: the fates ``ignored`` and
+        ``duplicate``; the verdicts that they would have live, ``warming_up`` (the window starts before the
+        front end can be trusted) and ``gap`` (it reaches across a break); and ``end`` (it ends after the
+        recording). Where the table is followed in order, ``extras["mismatches"]`` counts how often step was
+        lost, and ``extras["last_mismatches"]`` tells the last of them, a line each.
 
     Raises
     ------
@@ -161,7 +171,8 @@ def prepare(
     signal = settings.contract(recordings[0].channels, recordings[0].rate_hz)
     for recording in recordings[1:]:
         _check_same_signal(settings, recording, recordings[0], signal)
-    gate = MarkerGate(ignore, None if stimuli is None else StimulusMapper(stimuli))
+    mapper = None if stimuli is None else StimulusMapper(stimuli)
+    gate = MarkerGate(ignore, mapper)
     n_kept = max(1, _NATIVE // len(recordings))
     total = sum(recording.n_samples for recording in recordings)
     done = 0
@@ -169,7 +180,9 @@ def prepare(
     with TrialSetWriter(path, signal) as writer:
         for index, recording in enumerate(recordings):
             planned = []
-            for trial in _trials(recording, gate, source=f"{index}/{recording.name}"):
+            for trial in _trials(
+                recording, gate, f"{index}/{recording.name}", marker_delay_s + stream_delay_s
+            ):
                 if reason := _fault(trial, recording, signal):
                     writer.leave_out(reason)
                 else:
@@ -190,36 +203,60 @@ def prepare(
                 ", ".join(f"{n} {reason}" for reason, n in writer.left_out.items()) or "no markers at all"
             )
             raise UserError(f"no trial in {len(recordings)} recordings ({reasons}): check the markers' table")
-        writer.note(recordings=[recording.name for recording in recordings], **(notes or {}))
+        writer.note(
+            recordings=[recording.name for recording in recordings],
+            marker_delay_s=marker_delay_s,
+            stream_delay_s=stream_delay_s,
+            **_mismatches(mapper),
+            **(notes or {}),
+        )
     return TrialSet.open(path)
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """A marker, the sample it stands at, and what became of it."""
+    """An accepted or refused marker.
 
+    ``marker`` is the sample that it stands at, ``onset`` the one nearest to the picture, and ``residual_us``
+    the picture's time minus that of the onset sample.
+    """
+
+    marker: int
     onset: int
+    residual_us: float
     admission: Admission
 
 
-def _trials(recording: Recording, gate: MarkerGate, source: str) -> Iterator[_Trial]:
+def _trials(recording: Recording, gate: MarkerGate, source: str, delay_s: float) -> Iterator[_Trial]:
+    shift, residual_us = _shift(delay_s, recording.rate_hz)
     markers = recording.markers
-    for onset, label in zip(markers.sample.tolist(), markers.label, strict=True):
-        stamp = onset / recording.rate_hz
-        yield _Trial(onset, gate.admit(Marker(source, label, stamp, stamp, stamp, onset)))
+    for sample, label in zip(markers.sample.tolist(), markers.label, strict=True):
+        stamp = sample / recording.rate_hz
+        admission = gate.admit(Marker(source, label, stamp, stamp, stamp, sample))
+        yield _Trial(sample, sample + shift, residual_us, admission)
+
+
+def _shift(delay_s: float, rate_hz: float) -> tuple[int, float]:
+    """Nearest whole number of samples to a delay, ties to the earlier, and what is left, microseconds."""
+    shift = math.ceil(delay_s * rate_hz - 0.5 - 1e-9)
+    return shift, 1e6 * (delay_s - shift / rate_hz)
 
 
 def _fault(trial: _Trial, recording: Recording, signal: SignalContract) -> str | None:
     """Why a trial gets no window, if it gets none; the rules of :class:`rtdecode.signal.track.Track`."""
     if trial.admission.fate is not Fate.ACCEPTED:
         return trial.admission.fate.value
-    begin, end = _segment(recording, trial.onset)
+    begin, end = _segment(recording, trial.marker)
+    before = Verdict.GAP.value if begin else Verdict.WARMING_UP.value
+    after = Verdict.GAP.value if end < recording.n_samples else _END
+    if not begin <= trial.onset < end:
+        return before if trial.onset < begin else after
     start, stop = trial.onset + signal.window.first_sample, trial.onset + signal.window.last_sample + 1
+    if start < begin:
+        return before
     if start < begin + math.ceil(signal.warmup_s * signal.rate_hz - 1e-9):
-        return "warming up"
-    if stop > end:
-        return "break" if end < recording.n_samples else "end"
-    return None
+        return Verdict.WARMING_UP.value
+    return after if stop > end else None
 
 
 def _windows(
@@ -242,7 +279,7 @@ def _windows(
     matrix = resampling_matrix(signal.window, signal.rate_hz, signal.resampling).astype(np.float32)
     sparse = csr_array(matrix.astype(np.float64))
     resamples = signal.resampling.rate_hz != signal.rate_hz
-    for (begin, end), of_segment in groupby(trials, key=lambda trial: _segment(recording, trial.onset)):
+    for (begin, end), of_segment in groupby(trials, key=lambda trial: _segment(recording, trial.marker)):
         front_end = FrontEnd(signal.front_end, len(pick), signal.rate_hz)
         ring = Ring(n_samples + block, len(pick))
         for trial in of_segment:
@@ -253,6 +290,19 @@ def _windows(
             native = ring.view(start, start + n_samples)
             window = (sparse @ native).astype(np.float32) if resamples else native
             yield begin + ring.end, native, window
+
+
+def _mismatches(mapper: StimulusMapper | None) -> dict[str, Any]:
+    """How often the markers fell out of step with the table, and a line on each of the last times."""
+    if mapper is None:
+        return {}
+    report = mapper.report()
+    lines = [
+        f"trigger {one.trigger + 1} has code {one.code!r} but "
+        + ("the table has ended" if one.row is None else f"row {one.row + 1} has code {one.due!r}")
+        for one in report.last_mismatches
+    ]
+    return {"mismatches": report.mismatches, "last_mismatches": lines}
 
 
 class _TrialRows:
@@ -274,6 +324,7 @@ class _TrialRows:
             "onset_s": onset_s,
             "recorded_s": self._recorded_s[subject] + onset_s,
             "stimulus_id": stimulus_id,
+            "residual_us": trial.residual_us,
             "simulated": recording.simulated,
         }
         if stimulus_id is not None:

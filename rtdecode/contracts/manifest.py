@@ -82,7 +82,26 @@ class Scaling(Contract):
 
 
 class Provenance(Contract):
-    """Where a decoder comes from."""
+    """Where a decoder comes from.
+
+    Parameters
+    ----------
+    dataset, subjects
+        What was recorded, and from whom.
+    split_sha256
+        Hash of which trials it was fitted on.
+    n_trials, hours
+        Their number, and the recording time that they span.
+    model, fold_rule
+        What was fitted, and how the trials were divided to choose its penalties.
+    created, versions
+        When, and with which versions of what.
+    marker_delay_s
+        Seconds from a marker to the picture on the screen that the training onsets were moved by, as
+        ``[markers] delay_s`` moves the live ones.
+    stream_delay_s
+        Seconds by which the stamps of the training data were taken to lag, as ``[[streams]] delay_s``.
+    """
 
     dataset: str
     subjects: tuple[str, ...]
@@ -93,6 +112,8 @@ class Provenance(Contract):
     fold_rule: str
     created: str
     versions: dict[str, str]
+    marker_delay_s: float = 0.0
+    stream_delay_s: float = 0.0
 
 
 class Validation(Contract):

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from replay.trials import TrialSet
 from rtdecode.decoder import Decoder
 from rtdecode.errors import UserError
 from training.cli import train
@@ -137,6 +138,34 @@ def test_a_step_out_of_order_is_told(study: Path) -> None:
         with pytest.raises(UserError, match="prepared with other settings"):
             _run(study, command)
     assert not (study / "evaluate.json").exists()
+
+
+def test_a_delay_stated_reaches_the_decoder(study: Path) -> None:
+    text = CONFIG.replace('key = "code"', 'key = "code"\ndelay_s = 0.03\ndelay_measured = 2026-01-31')
+    text = text.replace("rate_hz = 100.0", "rate_hz = 100.0\ndelay_s = 0.01")
+    (study / "study.toml").write_text(text)
+    _run(study, "prepare")
+    trials = TrialSet.open(study / "out" / "trials")
+    assert trials.trials["onset_sample"].iloc[0] == 304
+    _run(study, "fit")
+    provenance = Decoder(study / "out" / "study.onnx").manifest.provenance
+    assert (provenance.marker_delay_s, provenance.stream_delay_s) == (0.03, 0.01)
+
+
+def test_markers_out_of_step_are_shown(study: Path) -> None:
+    codes = [
+        row.rsplit(",", 1)[1]
+        for run in (1, 2, 3)
+        for row in (study / f"run{run}.csv").read_text().splitlines()[1:]
+        if not row.endswith(",0")
+    ]
+    del codes[3]
+    names = {"1": "one", "2": "two"}
+    rows = [f"{code},{names[code]},{names[code]}.png" for code in codes]
+    (study / "stimuli.csv").write_text("\n".join(["code,stimulus_id,image", *rows]) + "\n")
+    (study / "study.toml").write_text(CONFIG.replace('key = "code"', 'key = "order"'))
+    assert "out of step: trigger " in _output(study, "prepare").output
+    assert _run(study, "prepare")["mismatches"] >= 1
 
 
 def test_aliasing_is_refused_before_the_fit(study: Path) -> None:

@@ -75,6 +75,14 @@ def test_a_wrong_key_is_one_line_that_names_it(tmp_path: Path, old: str, new: st
     assert "\n" not in str(caught.value)
 
 
+def test_recordings_of_one_decoder_share_their_delay(tmp_path: Path) -> None:
+    second = '[[recordings]]\npath = "b.csv"\ndelay_s = {}\n\n[markers]'
+    text = TEXT.replace('run = "1"', 'run = "1"\ndelay_s = 0.02\ndelay_measured = 2026-01-31')
+    assert _load(tmp_path, text.replace("[markers]", second.format(0.02))).stream_delay_s == 0.02
+    with pytest.raises(UserError, match=r"different delay_s \(0.01, 0.02\).* prepare them apart"):
+        _load(tmp_path, text.replace("[markers]", second.format(0.01)))
+
+
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read configuration"):
         TrainConfig.load(tmp_path / "nowhere.toml")

@@ -25,7 +25,7 @@ def test_faces_are_told_from_houses_in_a_run_that_was_not_fitted_on(n170_config:
 
     _, prepared = run("prepare")
     assert prepared["n_trials"] + sum(prepared["left_out"].values()) == 781
-    assert set(prepared["left_out"]) <= {"warming up", "end"}
+    assert set(prepared["left_out"]) <= {"warming_up", "end"}
     assert sum(prepared["left_out"].values()) < 20
 
     output, scores = run("evaluate")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import training.prepare
-from replay.recordings import Recording, array_reader
+from replay.recordings import Markers, Recording, array_reader
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.signal.front_end import FrontEnd
+from rtdecode.signal.markers import Marker
 from rtdecode.signal.resampling import resampling_matrix
+from rtdecode.signal.track import Chunk, Closed, Cut, Track
 from rtdecode.stimuli import StimulusTable
 from training.prepare import SignalSettings, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rtdecode.contracts import SignalContract
 
 MakeRecording = Callable[..., Recording]
 
@@ -95,7 +100,101 @@ def test_windows_that_cannot_be_trusted_are_left_out_and_counted(
     recording = make_recording(onsets, ["a"] * 8, segment_starts=(0, 400))
     trials = prepare([recording], FILTERED, tmp_path / "set")
     assert trials.trials["onset_sample"].tolist() == [warmup + 10, 400 + warmup + 10, 979]
-    assert trials.left_out == {"warming up": 3, "break": 1, "end": 1}
+    assert trials.left_out == {"warming_up": 2, "gap": 2, "end": 1}
+
+
+def _live(recording: Recording, signal: SignalContract, marker_delay_s: float, stream_delay_s: float) -> Any:
+    """What a track says of each marker; a break follows the recording's end, so that all is decided."""
+    n = recording.n_samples
+    segment = np.searchsorted(recording.segment_starts, np.arange(n), side="right") - 1
+    stamps = 50.0 + np.arange(n + 50) / recording.rate_hz + 10.0 * np.append(segment, np.full(50, 100))
+    samples = np.concatenate([recording.read(0, n), np.zeros((50, len(recording.channels)))])
+    track = Track("s", signal, {"d": signal.window})
+    chunk = Chunk(samples, stamps, stamps - stream_delay_s, 0.0)
+    answers = []
+    for start in range(0, n + 50, 50):
+        track.feed(chunk.part(start, start + 50))
+        for index in np.flatnonzero(recording.markers.sample // 50 == start // 50).tolist():
+            stamp = float(stamps[recording.markers.sample[index]])
+            track.mark(Marker("m", "a", stamp, stamp + marker_delay_s, 0.0), index)
+        answers += track.take(0.0)
+    return answers
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    onsets=st.lists(st.integers(0, 999), min_size=6, max_size=25, unique=True).map(sorted),
+    marker_delay_s=st.sampled_from([0.0, 0.03, 0.034, -0.05, 1.5]),
+    stream_delay_s=st.sampled_from([0.0, 0.012, -0.02]),
+    limits_s=st.sampled_from([(-0.1, 0.2), (0.3, 0.5), (-0.5, -0.2), (-2.0, 0.0)]),
+)
+def test_the_live_track_gives_the_same_windows_and_reasons(
+    tmp_path: Path,
+    make_recording: MakeRecording,
+    onsets: list[int],
+    marker_delay_s: float,
+    stream_delay_s: float,
+    limits_s: tuple[float, float],
+) -> None:
+    wanted = FILTERED.model_copy(
+        update={"highpass_hz": None, "tmin_s": limits_s[0], "tmax_s": limits_s[1], "resample_hz": None}
+    )
+    recording = make_recording(onsets, ["a"] * len(onsets), segment_starts=(0, 400, 700), run="tried")
+    safe = make_recording([1000], ["a"], n_samples=2000, run="safe")  # so that there is always one trial
+    trials = prepare(
+        [safe, recording],
+        wanted,
+        tmp_path / "set",
+        marker_delay_s=marker_delay_s,
+        stream_delay_s=stream_delay_s,
+    )
+    rows = np.flatnonzero(trials.trials["run"] == "tried")
+    answers = _live(recording, trials.signal, marker_delay_s, stream_delay_s)
+    cuts = [answer for answer in answers if isinstance(answer, Cut)]
+    cuts.sort(key=lambda cut: cut.request.index)
+    starts = [recording.segment_starts[cut.segment] for cut in cuts]
+    onset_samples = [start + cut.onset_sample for start, cut in zip(starts, cuts, strict=True)]
+    assert trials.trials["onset_sample"].iloc[rows].tolist() == onset_samples
+    for window, cut in zip(trials.windows(rows), cuts, strict=True):
+        np.testing.assert_array_equal(window, cut.window)
+    np.testing.assert_allclose(
+        trials.trials["residual_us"].iloc[rows].astype(float),
+        [cut.residual_us for cut in cuts],
+        atol=1e-3,
+    )
+    closed = Counter(answer.verdict.value for answer in answers if isinstance(answer, Closed))
+    left_out = Counter(trials.left_out)
+    left_out["gap"] += left_out.pop("end", 0)
+    assert +left_out == closed
+
+
+def test_a_measured_delay_moves_the_onsets_and_what_is_left_is_told(
+    tmp_path: Path, make_recording: MakeRecording
+) -> None:
+    recording = make_recording([100, 300], ["a", "b"])
+    trials = prepare(
+        [recording], UNFILTERED, tmp_path / "set", marker_delay_s=0.0334, stream_delay_s=0.02, notes={"n": 1}
+    )
+    assert trials.trials["onset_sample"].tolist() == [105, 305]
+    assert trials.trials["onset_s"].tolist() == [1.05, 3.05]
+    np.testing.assert_allclose(trials.trials["residual_us"].astype(float), 3400.0)
+    np.testing.assert_array_equal(trials.windows()[0, :, 0], np.arange(95, 126))
+    assert trials.extras["marker_delay_s"] == 0.0334
+    assert trials.extras["stream_delay_s"] == 0.02
+    half = prepare([recording], UNFILTERED, tmp_path / "half", marker_delay_s=0.015)
+    assert half.trials["onset_sample"].tolist() == [101, 301]  # ties go to the earlier sample
+    undelayed = prepare([recording], UNFILTERED, tmp_path / "none")
+    assert undelayed.trials["residual_us"].tolist() == [0.0, 0.0]
+
+
+def test_triggers_out_of_step_with_the_table_are_told(tmp_path: Path, make_recording: MakeRecording) -> None:
+    rows = pd.DataFrame({"code": [str(n) for n in range(1, 9)], "stimulus_id": list("abcdefgh")})
+    table = StimulusTable(rows, "order", tmp_path / "order.csv")
+    codes = ["1", "2", "4", "5", "6", "7", "8"]
+    recording = make_recording([100 * n for n in range(1, 8)], codes)
+    trials = prepare([recording], UNFILTERED, tmp_path / "set", stimuli=table)
+    assert trials.extras["mismatches"] == 1
+    assert trials.extras["last_mismatches"] == ["trigger 3 has code '4' but row 3 has code '3'"]
 
 
 def test_a_break_starts_the_filter_afresh(tmp_path: Path, make_recording: MakeRecording) -> None:
