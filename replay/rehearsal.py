@@ -93,7 +93,13 @@ class Answers:
             self.markers.append(message)
 
     def collect(
-        self, subscriber: Subscriber, n_markers: int, *, retrieval: bool, is_over: Callable[[], bool]
+        self,
+        subscriber: Subscriber,
+        n_markers: int,
+        *,
+        retrieval: bool,
+        is_over: Callable[[], bool],
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Receive until everything is answered, or nothing has come for long after ``is_over``.
 
@@ -107,6 +113,8 @@ class Answers:
             Whether each embedding will be answered by a retrieval worker.
         is_over
             Whether the last sample has been sent.
+        check
+            Called while nothing comes; raises where waiting makes no sense any more.
         """
         clock = LslClock()
         heard_at = clock.now()
@@ -115,7 +123,9 @@ class Answers:
             if received is not None:
                 heard_at = clock.now()
                 self.take(received, heard_at)
-            elif is_over() and clock.now() - heard_at > _LAST_WORDS_S:
+                continue
+            check()
+            if is_over() and clock.now() - heard_at > _LAST_WORDS_S:
                 return
 
     def complete(self, n_markers: int, *, retrieval: bool) -> bool:
@@ -188,7 +198,11 @@ def rehearse(
             playing = thread.submit(player.run, progress)
             try:
                 answers.collect(
-                    subscriber, len(recording.markers), retrieval=gallery is not None, is_over=playing.done
+                    subscriber,
+                    len(recording.markers),
+                    retrieval=gallery is not None,
+                    is_over=playing.done,
+                    check=service.check,
                 )
                 playing.result()
             except BaseException:
@@ -236,16 +250,35 @@ class _Process:
         clock = LslClock()
         deadline = clock.now() + _START_S
         while not ready():
-            if self._process.poll() is not None:
-                lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                raise UserError(f"{self._name} ended at once: {lines[-1] if lines else 'it said nothing'}")
+            self.check()
             if clock.now() > deadline:
                 raise UserError(f"{self._name} was not ready within {_START_S:g} s; see {self._log}")
             threading.Event().wait(0.05)  # another process: nothing here to wait on
 
     def wait_for_end(self) -> None:
-        """Wait until it has ended by itself."""
-        self._process.wait(_START_S)
+        """Wait until it has ended by itself.
+
+        Raises
+        ------
+        UserError
+            If it does not, or not well.
+        """
+        try:
+            code = self._process.wait(_START_S)
+        except subprocess.TimeoutExpired:
+            raise UserError(f"{self._name} did not stop within {_START_S:g} s; see {self._log}") from None
+        if code:
+            raise UserError(f"{self._name} ended with an error: {self.last_line()}")
+
+    def check(self) -> None:
+        """Raise a UserError if it has ended."""
+        if self._process.poll() is not None:
+            raise UserError(f"{self._name} ended too early: {self.last_line()}")
+
+    def last_line(self) -> str:
+        """The last thing it said."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"it said nothing in {self._log}"
 
 
 def _answers(control: ControlClient) -> bool:
@@ -273,11 +306,11 @@ def _serve_config(player: LslPlayer, decoder: Path, endpoints: Endpoints) -> str
     lines = [
         "[[streams]]",
         'id = "replay"',
-        f"lsl = {{ source_id = {json.dumps(player.source_id)} }}",
+        f"lsl = {{ source_id = {_toml_text(player.source_id)} }}",
         "[[markers.streams]]",
-        f"source_id = {json.dumps(player.marker_source_id)}",
+        f"source_id = {_toml_text(player.marker_source_id)}",
         "[[decoders]]",
-        f"path = {json.dumps(str(decoder.resolve()))}",
+        f"path = {_toml_text(str(decoder.resolve()))}",
         "[bus]",
         *(f"{name} = {port}" for name, port in ports.items()),
         "[service]",
@@ -285,3 +318,8 @@ def _serve_config(player: LslPlayer, decoder: Path, endpoints: Endpoints) -> str
         f"allow_speed = {json.dumps(player.speed != 1.0)}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _toml_text(text: str) -> str:
+    """A TOML string; JSON's are the same as long as no character is written as two surrogates."""
+    return json.dumps(text, ensure_ascii=False)

@@ -30,7 +30,8 @@ class SignalStream(Section):
     lsl
         How to find it.
     unit
-        Unit of its samples in LSL, only where its own description does not say (``"uV"``, ``"V"``, …).
+        Unit of its samples in LSL (``"uV"``, ``"V"``, …), only where its own description does not say; or
+        units by channel name or type, which overrule it.
     channel_names
         Its channels' names in order, only where its own description does not say.
     delay_s
@@ -41,7 +42,7 @@ class SignalStream(Section):
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     lsl: StreamQuery
-    unit: str | None = None
+    unit: str | dict[str, str] | None = None
     channel_names: tuple[str, ...] | None = None
     delay_s: float = 0.0
     delay_measured: dt.date | None = None
@@ -50,12 +51,23 @@ class SignalStream(Section):
 class TriggerChannel(Section):
     """``[[markers.triggers]]``: markers from a channel inside a signal stream.
 
-    ``mask`` keeps only those bits of the code; a marker is a change to a non-zero masked value.
+    Parameters
+    ----------
+    stream
+        Identifier of the stream.
+    channel
+        Name of the channel.
+    mask
+        Bits that belong to the code; the others are set to zero first.
+    edge
+        ``"rising"``: each step from zero to a code is a marker. ``"change"``: also each step from a code to
+        another, for hardware that holds its lines between triggers.
     """
 
     stream: str
     channel: str
     mask: int = Field(default=0xFFFF, gt=0)
+    edge: Literal["rising", "change"] = "rising"
 
 
 class MarkerSettings(Section):
@@ -189,7 +201,8 @@ class ServeConfig(BaseSettings):
         markers = data.get("markers", {})
         if isinstance(markers, dict) and isinstance(markers.get("table"), str):
             markers["table"] = str(path.parent / markers["table"])
-        for entry in data.get("decoders", []):
+        entries = data.get("decoders")
+        for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, dict) and isinstance(entry.get("path"), str):
                 entry["path"] = str(path.parent / entry["path"])
         try:

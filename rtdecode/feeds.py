@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rtdecode.connection import StreamFacts
 from rtdecode.contracts import Verdict
 from rtdecode.errors import UserError
 from rtdecode.signal.markers import Marker
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     import pylsl
 
     from rtdecode.config import SignalStream
-    from rtdecode.engine import Engine, Job
+    from rtdecode.connection import Job
+    from rtdecode.engine import Engine
     from rtdecode.sources.base import Clock
     from rtdecode.sources.clock_offsets import ClockOffset, ClockOffsets
     from rtdecode.sources.lsl_resolve import StreamQuery
@@ -89,16 +91,17 @@ class Feed(ABC):
         Raises
         ------
         UserError
-            If it does not come in time, or is not what the configuration and the decoders need.
-        StreamLostError
-            If it went away meanwhile.
+            If it does not come in time, goes away again, or is not what is needed.
         """
         info = resolve(self._query, timeout_s, self._stop)
         if info is None:
             return
-        self._inlet = self._open(info)
-        self._offset = self._around.offsets.watch(self._inlet)
-        self._offset.wait(_FIRST_OFFSET_S)
+        try:
+            self._inlet = self._open(info)
+            self._offset = self._around.offsets.watch(self._inlet)
+            self._offset.wait(_FIRST_OFFSET_S)
+        except StreamLostError as lost:
+            raise UserError(f"{lost}; see that its sender keeps running") from lost
         self.state = "live"
 
     def start(self) -> None:
@@ -142,9 +145,10 @@ class Feed(ABC):
     def _reconnect(self) -> None:
         try:
             self.connect(math.inf)
-        except (UserError, StreamLostError) as error:
+        except UserError as error:
             log.warning("%s: %s", self.name, error)
             self._disconnect()
+            self._abandon()
             self._stop.wait(_RETRY_S)
 
     def _disconnect(self) -> None:
@@ -195,11 +199,15 @@ class SignalFeed(Feed):
             )
         self._around.engine.connect(
             self.name,
-            about.channels,
-            about.rate_hz / about.speed,
-            simulated=about.simulated,
-            speed=about.speed,
-            delay_s=stream.delay_s,
+            StreamFacts(
+                channels=about.channels,
+                rate_hz=about.rate_hz / about.speed,
+                host=about.hostname,
+                simulated=about.simulated,
+                speed=about.speed,
+                delay_s=stream.delay_s,
+                latency_comparable=about.speed == 1.0,
+            ),
         )
         log.info(
             "stream %s: %r on %s, %d channels at %g Hz%s",
@@ -250,6 +258,7 @@ class MarkerFeed(Feed):
             self._around.engine.admit(
                 Marker(
                     source=self._markers.name,
+                    host=self._markers.hostname,
                     label=label,
                     stamp=stamp,
                     time=stamp + offset_s,

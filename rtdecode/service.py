@@ -7,11 +7,13 @@ and the broker's thread, which owns all sockets. Queues between them are bounded
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import queue
 import signal
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -19,23 +21,28 @@ import click
 
 from rtdecode.bus.broker import Broker
 from rtdecode.config import ServeConfig
-from rtdecode.contracts import ControlReply, StatusMessage, Verdict
+from rtdecode.contracts import ControlReply, Delay, StatusMessage, Verdict
 from rtdecode.decoder import Decoder
-from rtdecode.engine import Engine, Job
+from rtdecode.engine import Engine
 from rtdecode.feeds import Feed, MarkerFeed, SignalFeed, Surroundings
-from rtdecode.markers import MarkerGate
+from rtdecode.gate import MarkerGate
+from rtdecode.output import write_file
 from rtdecode.sources.clock_offsets import ClockOffsets
 from rtdecode.sources.lsl import LslClock
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping
 
     from rtdecode.bus.sockets import Endpoints
+    from rtdecode.connection import Job
     from rtdecode.contracts import ControlRequest, Fate
+    from rtdecode.stimuli import MappingReport
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 1.0
+_INTERRUPTIBLE_S = 0.2
 
 State = Literal["connecting", "live", "stopping", "stopped"]
 
@@ -72,15 +79,18 @@ class Service:
             self._on_control,
             clock=self._clock.now,
         )
+        self._gate = MarkerGate.from_settings(config.markers)
         self._engine = Engine(
             decoders,
-            MarkerGate.from_settings(config.markers),
+            self._gate,
             self._clock,
             self._broker.publish,
             config.service,
             triggers=config.markers.triggers,
             marker_delay_s=config.markers.delay_s,
         )
+        self._delays = {stream.id: _delay(stream.delay_s, stream.delay_measured) for stream in config.streams}
+        self._delays["markers"] = _delay(config.markers.delay_s, config.markers.delay_measured)
         self._offsets = ClockOffsets()
         self._jobs: queue.Queue[Job | None] = queue.Queue(config.service.queue)
         self._stop = threading.Event()
@@ -122,11 +132,12 @@ class Service:
             If a stream does not come in time, or does not fit its decoders.
         """
         with ThreadPoolExecutor(len(self._feeds), thread_name_prefix="connect") as pool:
-            connecting = [pool.submit(feed.connect, self._config.service.wait_s) for feed in self._feeds]
-            done, _ = wait(connecting, return_when=FIRST_EXCEPTION)
-            if failure := next(filter(None, (future.exception() for future in done)), None):
-                self._stop.set()  # the others need not go on looking
-                raise failure
+            pending = {pool.submit(feed.connect, self._config.service.wait_s) for feed in self._feeds}
+            while pending:  # in slices: on Windows Ctrl-C does not end a wait
+                done, pending = wait(pending, _INTERRUPTIBLE_S, return_when=FIRST_EXCEPTION)
+                if failure := next(filter(None, (future.exception() for future in done)), None):
+                    self._stop.set()  # the others need not go on looking
+                    raise failure
         if self._stop.is_set():
             return
         self._inference.start()
@@ -143,14 +154,19 @@ class Service:
         """Ask for a stop; from any thread or signal handler."""
         self._stop.set()
 
+    def mapping(self) -> MappingReport | None:
+        """How well the markers kept step with the table of stimuli; None without one."""
+        return self._gate.mapping()
+
     def status(self) -> StatusMessage:
         """Both ledgers and the state of every stream."""
         return StatusMessage(
-            simulated=any(decoder.manifest.simulated for decoder in self._decoders),
+            simulated=self._engine.simulated,
             state=self._state,
             accounts=self._engine.accounts(),
             streams={feed.name: feed.state for feed in self._feeds},
-            provider=self._decoders[0].provider,
+            providers={decoder.name: decoder.provider for decoder in self._decoders},
+            delays=self._delays,
         )
 
     def _shut_down(self) -> None:
@@ -159,13 +175,27 @@ class Service:
             self._set_state("stopping")
         for feed in self._feeds:
             feed.join()
-        if self._inference.is_alive():
-            self._jobs.put(None)
-            self._inference.join()
+        if self._state == "stopping":
+            self._drain()
         self._engine.close(Verdict.SHUTDOWN, "the service stopped")
         self._offsets.stop()
         self._set_state("stopped")
         self._broker.stop()
+
+    def _drain(self) -> None:
+        """Decode the windows that are complete; without a decoder's thread, end them."""
+        for job in [*self._engine.advance_all(), None]:
+            while self._inference.is_alive():
+                with contextlib.suppress(queue.Full):
+                    self._jobs.put(job, timeout=_INTERRUPTIBLE_S)
+                    break
+            else:
+                if job is not None:
+                    self._engine.end(job, Verdict.SHUTDOWN, "the decoder's thread had ended")
+        self._inference.join()
+        while not self._jobs.empty():
+            if (job := self._jobs.get_nowait()) is not None:
+                self._engine.end(job, Verdict.SHUTDOWN, "the decoder's thread had ended")
 
     def _set_state(self, state: State) -> None:
         self._state = state
@@ -200,10 +230,20 @@ class Service:
         return ControlReply(ok=True, status=self.status())
 
 
+def _delay(delay_s: float, measured: dt.date | None) -> Delay:
+    return Delay(delay_s=delay_s, measured=None if measured is None else measured.isoformat())
+
+
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--verbose", "-v", is_flag=True, help="Log more.")
-def serve(config: Path, verbose: bool) -> None:
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path),
+    help="At the end, write both ledgers here as JSON.",
+)
+def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
     """Decode the live streams named in CONFIG and publish the answers, until interrupted."""
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
@@ -227,9 +267,24 @@ def serve(config: Path, verbose: bool) -> None:
             where.control,
         )
         service.wait()
-    accounts = service.status().accounts
+    accounts, mapping = service.status().accounts, service.mapping()
     log.info("markers: %s", _counts(accounts.markers))
     log.info("requests: %s", _counts(accounts.requests))
+    if mapping is not None and mapping.mismatches:
+        log.warning(
+            "the markers fell out of step with their table %d times and found it again %d times; %d markers "
+            "stayed without a stimulus; the last: %s",
+            mapping.mismatches,
+            mapping.resynchronised,
+            mapping.unknown,
+            mapping.last_mismatches[-1],
+        )
+    if json_path is not None:
+        result = {
+            "accounts": accounts.model_dump(mode="json"),
+            "mapping": None if mapping is None else asdict(mapping),
+        }
+        write_file(json_path, json.dumps(result, indent=2) + "\n")
 
 
 def _counts(counts: Mapping[Fate, int] | Mapping[Verdict, int]) -> str:

@@ -19,7 +19,9 @@ from replay.datasets.encoder import BuiltinEncoder
 from replay.datasets.simulated import EegSettings, SimulatedSubject
 from replay.datasets.world import World, WorldSettings
 from replay.rehearsal import rehearse
+from rtdecode.errors import UserError
 from rtdecode.gallery import GalleryDescription, write_gallery
+from rtdecode.output import write_file
 from rtdecode.sources.lsl_config import use_loopback
 from training.contact_sheet import SheetRow, contact_sheet
 from training.export import export
@@ -86,7 +88,13 @@ class _Offline:
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the result here as JSON.")
 @click.option("--headless", is_flag=True, help="Do not open the contact sheet.")
-@click.option("--speed", default=1.0, show_default=True, help="Times as fast as real time.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Times as fast as real time.",
+)
 @click.option("--seed", default=0, show_default=True, help="Another world and another subject.")
 def demo(out: Path, json_path: Path | None, headless: bool, speed: float, seed: int) -> None:
     """Simulate a subject who looks at images, train a decoder, and decode a new session live.
@@ -107,11 +115,8 @@ def demo(out: Path, json_path: Path | None, headless: bool, speed: float, seed: 
 
         result, sheet = run_demo(out, speed=speed, seed=seed, bar=bar)
     sheet.save(out / "contact_sheet.png")
-    text = json.dumps(result, indent=2) + "\n"
     for path in filter(None, (out / "result.json", json_path)):
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_file(path, json.dumps(result, indent=2) + "\n")
     Console().print(_table(result))
     console.print(f"Contact sheet: {out / 'contact_sheet.png'}", highlight=False)
     console.print(f"Look into the decoder: rtdecode inspect {out / 'decoder.onnx'}", highlight=False)
@@ -179,6 +184,8 @@ def run_demo(
         speed=speed,
         progress=bar("Decoding the test session live", test.n_samples),
     )
+    if not answers.retrievals:
+        raise UserError(f"no trial was answered; see {out / 'serve.log'} and {out / 'retrieve.log'}")
     result = _result(offline, answers, manifest)
     return result, _sheet(answers, gallery, result)
 
@@ -215,7 +222,11 @@ def _offline(trials: TrialSet, decoder: LinearDecoder, gallery: Gallery) -> _Off
 
 def _result(offline: _Offline, answers: Answers, manifest: DecoderManifest) -> dict[str, Any]:
     """All numbers; offline and live trials are matched by their onset samples."""
-    live = {message.onset_sample: index for index, (message, _) in answers.embeddings.items()}
+    live = {
+        message.onset_sample: index
+        for index, (message, _) in answers.embeddings.items()
+        if message.segment == 0  # the recording has one; another would be a break that LSL made
+    }
     matched = [(row, live[onset]) for row, onset in enumerate(offline.onsets.tolist()) if onset in live]
     sd = offline.predictions.std(axis=0)
     differences = [

@@ -60,6 +60,9 @@ class Stamps(Contract):
 
     Parameters
     ----------
+    marker_host, data_host
+        Machines that stamped the marker and the data; what they wrote is in their clocks, never to be
+        subtracted from ours. Empty for strides, and where the sender did not say.
     marker_source
         The marker's stamp as its sender wrote it, in the sender's clock; None for strides.
     marker_corrected
@@ -74,6 +77,8 @@ class Stamps(Contract):
         Around the decoder's run.
     """
 
+    marker_host: str
+    data_host: str
     marker_source: float | None
     marker_corrected: float | None
     marker_arrival: float | None
@@ -236,14 +241,34 @@ class Accounts(Contract):
     n_open: int = Field(ge=0)
 
 
+class Delay(Contract):
+    """A delay that is corrected for, seconds, and the day on which it was measured (ISO 8601), if told."""
+
+    delay_s: float
+    measured: str | None
+
+
 class StatusMessage(Message):
-    """Heartbeat of the service. No payload."""
+    """Heartbeat of the service. No payload.
+
+    Parameters
+    ----------
+    accounts
+        Both ledgers.
+    streams
+        State of every source, by name.
+    providers
+        onnxruntime's execution provider of each decoder, by name.
+    delays
+        Configured delays, by stream identifier, and of the markers under ``"markers"``.
+    """
 
     kind: Literal["status"] = "status"
     state: Literal["connecting", "live", "stopping", "stopped"]
     accounts: Accounts
     streams: dict[str, str]
-    provider: str
+    providers: dict[str, str]
+    delays: dict[str, Delay]
 
 
 AnyMessage = Annotated[

@@ -31,6 +31,8 @@ class Marker:
         segments, and with the delays applied. Alignment then follows it and ``time`` gives the residual.
     stimulus_id
         The stimulus it was mapped to, once that was done.
+    host
+        Machine whose clock ``stamp`` is of, if known.
     """
 
     source: str
@@ -40,6 +42,7 @@ class Marker:
     arrival: float
     sample: int | None = None
     stimulus_id: str | None = None
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ class Track:
             request = Request(
                 stream=self._stream, segment=self.segment, origin="marker", index=index, decoder=decoder
             )
-            deadline = marker.time + window.last_sample * self._period_s + self._timeout_s
+            deadline = self._counted_from(marker) + window.last_sample * self._period_s + self._timeout_s
             self._waiting.append(_Waiting(request, onset, window, deadline))
             requests.append(request)
         self._answer(copy=True)
@@ -218,9 +218,26 @@ class Track:
         return cut.ring is None or cut.ring.first <= cut.start
 
     def close(self, verdict: Verdict, reason: str) -> list[Closed]:
-        """End all requests that still wait."""
+        """End all requests that have not been taken yet, also those whose windows are complete."""
+        answers, self._answers = self._answers, []
         waiting, self._waiting = self._waiting, []
-        return [one.closed(verdict, reason) for one in waiting]
+        return [
+            *(
+                answer
+                if isinstance(answer, Closed)
+                else Closed(answer.request, answer.marker, verdict, reason)
+                for answer in answers
+            ),
+            *(one.closed(verdict, reason) for one in waiting),
+        ]
+
+    def _counted_from(self, marker: Marker) -> float:
+        """From when a marker's request may wait: its onset, but neither long ago nor in a far future.
+
+        A marker that comes late must not time out at once, and one whose sender's clock is wrong must not
+        wait for ever.
+        """
+        return max(marker.arrival, min(marker.time, marker.arrival + self._timeout_s))
 
     def _answer(self, *, copy: bool) -> None:
         """Answer what can be answered, in the order in which the stream made it possible."""

@@ -9,11 +9,12 @@ from index_decoder import index_channels, index_manifest, write_index_decoder
 from onnx import numpy_helper
 
 from rtdecode.config import ServiceSettings, TriggerChannel
+from rtdecode.connection import StreamFacts
 from rtdecode.contracts import Channel, EmbeddingMessage, Fate, MarkerMessage, Verdict, VerdictMessage
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
 from rtdecode.errors import MismatchError, UserError
-from rtdecode.markers import MarkerGate
+from rtdecode.gate import MarkerGate
 from rtdecode.signal.markers import Marker
 
 if TYPE_CHECKING:
@@ -46,17 +47,18 @@ class Bench:
         return [message for message, _ in self.said if isinstance(message, kind)]
 
     def connect(self, channels: Sequence[Channel] = index_channels(), **options: object) -> None:
-        self.engine.connect("eeg", channels, RATE_HZ, simulated=False, **options)
+        self.engine.connect("eeg", StreamFacts(channels=tuple(channels), rate_hz=RATE_HZ, **options))
 
-    def feed(self, n: int, extra: np.ndarray | None = None) -> None:
+    def feed(self, n: int, extra: np.ndarray | None = None, speed: float = 1.0) -> None:
         index = np.arange(self.n_samples, self.n_samples + n)
         samples = np.zeros((n, 3))
         samples[:, 0] = index
         if extra is not None:
             samples = np.column_stack([samples, extra])
         self.n_samples += n
-        self.time = float(index[-1] / RATE_HZ)
-        self.engine.feed("eeg", samples, index / RATE_HZ, index / RATE_HZ, self.time)
+        stamps = index / (RATE_HZ * speed)
+        self.time = float(stamps[-1])
+        self.engine.feed("eeg", samples, stamps, stamps, self.time)
         for job in self.engine.advance("eeg"):
             self.engine.decode(job)
 
@@ -172,3 +174,84 @@ def test_decoders_of_different_front_ends_share_a_stream(tmp_path: Path) -> None
     bench.mark(50 / RATE_HZ)
     bench.feed(200)
     assert {message.request.decoder for message in bench.of(EmbeddingMessage)} == {"all", "one"}
+
+
+def test_delays_are_seconds_of_the_recording_also_when_it_is_replayed_faster(decoder: Decoder) -> None:
+    bench = Bench([decoder], marker_delay_s=10 / RATE_HZ)
+    bench.connect(delay_s=5 / RATE_HZ, speed=4.0)
+    bench.mark(50 / (4 * RATE_HZ))
+    bench.feed(300, speed=4.0)
+    (message,) = bench.of(EmbeddingMessage)
+    assert message.onset_sample == 65
+
+
+def test_closing_ends_windows_that_are_complete_but_were_not_taken(decoder: Decoder) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.feed(200)
+    for index in range(3):
+        bench.mark((50 + index) / RATE_HZ, str(index))
+    bench.engine.close(Verdict.SHUTDOWN, "the end")
+    assert [message.verdict for message in bench.of(VerdictMessage)] == [Verdict.SHUTDOWN] * 3
+    assert bench.engine.accounts().n_open == 0
+
+
+def test_a_marker_for_a_stream_that_is_gone_ends_at_once(decoder: Decoder) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.feed(100)
+    bench.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
+    bench.mark(200 / RATE_HZ)
+    assert [message.verdict for message in bench.of(VerdictMessage)] == [Verdict.GAP]
+    assert bench.engine.accounts().n_open == 0
+
+
+def test_a_marker_from_a_wrong_clock_times_out_nevertheless(decoder: Decoder) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.feed(100)
+    bench.mark(1.7e9)
+    bench.feed(5 * 256)
+    assert [message.verdict for message in bench.of(VerdictMessage)] == [Verdict.TIMEOUT]
+
+
+def test_a_marker_that_comes_late_waits_as_long_as_any_other(decoder: Decoder) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.feed(100)
+    bench.time = 5.0  # data and marker are both held up
+    bench.mark(110 / RATE_HZ)
+    assert bench.engine.advance("eeg") == []
+    assert bench.of(VerdictMessage) == []
+    bench.feed(100)
+    assert [message.verdict for message in bench.of(VerdictMessage)] == [Verdict.EMITTED]
+
+
+def test_each_stream_gets_each_marker_and_a_trigger_its_own_sample_alone(tmp_path: Path) -> None:
+    decoders = {}
+    for name in ("eeg", "meg"):
+        write_index_decoder(tmp_path / name, index_manifest(name=name))
+        decoders[name] = [Decoder(tmp_path / name)]
+    bench = Bench(decoders["eeg"])
+    engine = Engine(
+        decoders,
+        MarkerGate(),
+        bench,
+        bench.emit,
+        ServiceSettings(),
+        triggers=[TriggerChannel(stream="eeg", channel="CH1")],
+    )
+    for name in decoders:
+        engine.connect(name, StreamFacts(channels=index_channels(), rate_hz=RATE_HZ))
+    samples = np.zeros((300, 3))
+    samples[:, 0] = np.arange(300)
+    samples[40:43, 1] = 5
+    stamps = np.arange(300) / RATE_HZ
+    # The second stream began 20 samples later, so that its sample of the same time has another number.
+    engine.feed("meg", samples, stamps, stamps + 20 / RATE_HZ, 0.0)
+    engine.feed("eeg", samples, stamps, stamps, 0.0)
+    for name in decoders:
+        for job in engine.advance(name):
+            engine.decode(job)
+    onsets = {message.request.stream: message.onset_sample for message in bench.of(EmbeddingMessage)}
+    assert onsets == {"eeg": 40, "meg": 20}

@@ -17,16 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
-    arguments = [
-        "demo",
-        "--headless",
-        "--speed",
-        "3",
-        "--out",
-        folder / "out",
-        "--json",
-        folder / "demo.json",
-    ]
+    options = ["--headless", "--speed", "3", "--out", folder / "out", "--json", folder / "demo.json"]
     subprocess.run([sys.executable, "-m", "rtdecode", "demo", *map(str, options)], check=True, timeout=110)
     return folder
 

@@ -37,7 +37,7 @@ def request_of_marker() -> Request:
 def status() -> StatusMessage:
     accounts = Accounts(markers={Fate.ACCEPTED: 4}, requests={Verdict.EMITTED: 3}, n_open=1)
     return StatusMessage(
-        simulated=True, state="live", accounts=accounts, streams={"eeg": "live"}, provider="CPU"
+        simulated=True, state="live", accounts=accounts, streams={"eeg": "live"}, providers={}, delays={}
     )
 
 
@@ -67,6 +67,8 @@ def embedding(request_of_marker: Request) -> EmbeddingMessage:
         onset_sample=1200,
         residual_us=-120.5,
         stamps=Stamps(
+            marker_host="stimulus-pc",
+            data_host="amplifier-pc",
             marker_source=1.0,
             marker_corrected=1.25,
             marker_arrival=1.5,

@@ -64,7 +64,13 @@ embeddings = st.builds(
     marker_delay_s=number,
     stamps=st.builds(
         Stamps,
-        **{name: st.none() | number if "marker" in name else number for name in Stamps.model_fields},
+        marker_host=text,
+        data_host=text,
+        **{
+            name: st.none() | number if "marker" in name else number
+            for name in Stamps.model_fields
+            if "host" not in name
+        },
     ),
     quality=st.builds(Quality, missing_channels=st.lists(text, max_size=2).map(tuple)),
     heads=st.lists(heads, max_size=3).map(tuple),
@@ -104,7 +110,8 @@ others = st.one_of(
             n_open=count,
         ),
         streams=st.dictionaries(text, text, max_size=2),
-        provider=text,
+        providers=st.dictionaries(text, text, max_size=2),
+        delays=st.just({}),
     ),
 )
 

@@ -28,6 +28,7 @@ from rtdecode.contracts import (
     ControlReply,
     ControlRequest,
     DecoderManifest,
+    Delay,
     EmbeddingMessage,
     EmbeddingSpace,
     Fate,
@@ -137,6 +138,8 @@ def _examples() -> list[Contract]:
     request = Request(stream="eeg", segment=1, origin="marker", index=41, decoder="linear-01")
     trial: dict[str, Any] = {"request": request, "label": "17", "stimulus_id": "cat_0017"}
     stamps = Stamps(
+        marker_host="stimulus-pc",
+        data_host="amplifier-pc",
         marker_source=500.25,
         marker_corrected=999.25,
         marker_arrival=999.2625,
@@ -155,8 +158,14 @@ def _examples() -> list[Contract]:
         requests={Verdict.EMITTED: 40, Verdict.WARMING_UP: 1},
         n_open=1,
     )
+    delay = Delay(delay_s=0.012, measured="2026-11-01")
     status = StatusMessage(
-        **envelope, state="live", accounts=accounts, streams={"eeg": "live"}, provider="CPUExecutionProvider"
+        **envelope,
+        state="live",
+        accounts=accounts,
+        streams={"eeg": "live"},
+        providers={"things-meg": "CPUExecutionProvider"},
+        delays={"meg": Delay(delay_s=0.0, measured=None), "markers": delay},
     )
     return [
         oz,
@@ -171,6 +180,7 @@ def _examples() -> list[Contract]:
         head,
         scaling,
         provenance,
+        delay,
         validation,
         manifest,
         request,

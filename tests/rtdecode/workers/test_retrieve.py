@@ -142,6 +142,8 @@ class Service:
             onset_sample=0,
             residual_us=0.0,
             stamps=Stamps(
+                marker_host="stimulus-pc",
+                data_host="amplifier-pc",
                 marker_source=0.0,
                 marker_corrected=0.0,
                 marker_arrival=0.0,
@@ -160,7 +162,9 @@ class Service:
     def say(self, state: str) -> None:
         accounts = Accounts(markers={}, requests={}, n_open=0)
         self._broker.publish(
-            StatusMessage(simulated=False, state=state, accounts=accounts, streams={}, provider="CPU")
+            StatusMessage(
+                simulated=False, state=state, accounts=accounts, streams={}, providers={}, delays={}
+            )
         )
 
     def answer(self, timeout_s: float = TIMEOUT_S) -> RetrievalMessage | None:

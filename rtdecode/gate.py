@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rtdecode.config import MarkerSettings
     from rtdecode.signal.markers import Marker
+    from rtdecode.stimuli import MappingReport
 
 _REMEMBERED = 1024
 """Markers that a duplicate is compared with: far more than arrive while a sender repeats itself."""
@@ -59,6 +60,10 @@ class MarkerGate:
         if settings.table is None:
             return cls(settings.ignore)
         return cls(settings.ignore, StimulusMapper(StimulusTable.load(settings.table, settings.key)))
+
+    def mapping(self) -> MappingReport | None:
+        """How well the markers kept step with the table; None without one."""
+        return None if self._mapper is None else self._mapper.report()
 
     def admit(self, marker: Marker) -> Admission:
         """Decide about one marker; a duplicate has source, label and stamp of an earlier one."""

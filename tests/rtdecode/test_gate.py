@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rtdecode.contracts import Fate
-from rtdecode.markers import MarkerGate
+from rtdecode.gate import MarkerGate
 from rtdecode.signal.markers import Marker
 
 

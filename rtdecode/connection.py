@@ -1,0 +1,241 @@
+"""One connected signal stream: what it is, and the tracks that turn it into windows for its decoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rtdecode.errors import MismatchError
+from rtdecode.signal.markers import Marker, TriggerDetector, TriggerSettings
+from rtdecode.signal.track import Chunk, Closed, Cut, Track
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from rtdecode.config import ServiceSettings, TriggerChannel
+    from rtdecode.contracts import Channel, Request, Verdict
+    from rtdecode.decoder import Binding, Decoder
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What a stream turned out to be when it was connected.
+
+    Parameters
+    ----------
+    channels, rate_hz
+        Its channels, and its native rate (``speed`` divided out).
+    host
+        Machine whose clock its stamps are of.
+    simulated
+        Whether it says that it is simulated.
+    speed
+        How many times as fast as real time it runs.
+    delay_s
+        Seconds, of the recording, by which its stamps lag the true events.
+    latency_comparable
+        Whether stamps and arrivals tell how long things take.
+    """
+
+    channels: tuple[Channel, ...]
+    rate_hz: float
+    host: str = ""
+    simulated: bool = False
+    speed: float = 1.0
+    delay_s: float = 0.0
+    latency_comparable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One window on its way to its decoder, which rebuilds missing channels as ``binding`` says."""
+
+    cut: Cut
+    decoder: Decoder
+    binding: Binding
+    track: Track
+    facts: StreamFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A request that ends, and the decoder and the stream it was for."""
+
+    closed: Closed
+    decoder: Decoder
+    facts: StreamFacts
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """Decoders that share channels and front end, so that one track serves them."""
+
+    track: Track
+    binding: Binding
+    decoders: dict[str, Decoder]
+
+
+@dataclass(slots=True)
+class _Trigger:
+    """A trigger channel, and how many samples of it were read."""
+
+    source: str
+    column: int
+    detector: TriggerDetector
+    n_samples: int = 0
+
+
+class Connection:
+    """A stream from when it was connected until it is lost. One thread owns it.
+
+    Parameters
+    ----------
+    stream_id
+        Identifier in the configuration.
+    facts
+        What the stream turned out to be.
+    decoders
+        Those that it is for.
+    triggers
+        Trigger channels to look for in it.
+    marker_delay_s
+        Seconds from a marker to the picture on the screen.
+    settings
+        Timeouts and the gap rule.
+    first_segment
+        Index of its first segment: connections of one stream count on.
+
+    Raises
+    ------
+    MismatchError
+        If it does not fit a decoder, or lacks a trigger channel.
+    """
+
+    def __init__(
+        self,
+        stream_id: str,
+        facts: StreamFacts,
+        decoders: Sequence[Decoder],
+        *,
+        triggers: Sequence[TriggerChannel],
+        marker_delay_s: float,
+        settings: ServiceSettings,
+        first_segment: int,
+    ) -> None:
+        self.facts = facts
+        self._stream_id = stream_id
+        self._marker_delay_s = marker_delay_s
+        # In a replay that runs faster, a second of the recording lasts less.
+        self._delay_s = facts.delay_s / facts.speed
+        groups: dict[str, list[Decoder]] = {}
+        for decoder in decoders:
+            # Windows and their resampling may differ between decoders that read one ring.
+            shared = decoder.manifest.signal.model_dump_json(include={"channels", "rate_hz", "front_end"})
+            # A channel may be rebuilt for one decoder and refused by another.
+            rule = f"{decoder.manifest.on_missing} {decoder.manifest.max_missing}"
+            groups.setdefault(f"{shared} {rule}", []).append(decoder)
+        self._lanes = []
+        for group in groups.values():
+            track = Track(
+                stream_id,
+                group[0].manifest.signal,
+                {decoder.name: decoder.manifest.signal.window for decoder in group},
+                timeout_s=settings.timeout_s,
+                gap_s=settings.gap_s,
+                speed=facts.speed,
+                first_segment=first_segment,
+            )
+            bindings = [decoder.bind(stream_id, facts.channels, facts.rate_hz) for decoder in group]
+            self._lanes.append(_Lane(track, bindings[0], {decoder.name: decoder for decoder in group}))
+        self._triggers = [self._trigger(trigger) for trigger in triggers]
+
+    @property
+    def next_segment(self) -> int:
+        """Index of the first segment of the connection that follows this one."""
+        return max(lane.track.segment for lane in self._lanes) + 1
+
+    def triggers(
+        self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
+    ) -> list[Marker]:
+        """Markers that lie in the next chunk's trigger channels; arguments as for :meth:`feed`."""
+        markers = []
+        for trigger in self._triggers:
+            first, trigger.n_samples = trigger.n_samples, trigger.n_samples + len(samples)
+            for sample, code in trigger.detector.process(samples[:, trigger.column]):
+                markers.append(
+                    Marker(
+                        source=trigger.source,
+                        host=self.facts.host,
+                        label=str(code),
+                        stamp=float(stamps[sample - first]),
+                        time=float(times[sample - first]) - self._delay_s,
+                        arrival=arrival,
+                        sample=sample,
+                    )
+                )
+        return markers
+
+    def mark(self, marker: Marker, index: int) -> list[Request]:
+        """Take an accepted marker; its delay is applied here.
+
+        Parameters
+        ----------
+        marker
+            Its ``time`` in our clock without the delay. ``sample`` counts this connection's samples.
+        index
+            Counts the accepted markers of the session.
+        """
+        delayed = replace(
+            marker,
+            time=marker.time + self._marker_delay_s / self.facts.speed,
+            sample=None
+            if marker.sample is None
+            else marker.sample + round(self._marker_delay_s * self.facts.rate_hz),
+        )
+        return [request for lane in self._lanes for request in lane.track.mark(delayed, index)]
+
+    def feed(self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float) -> None:
+        """Filter the next chunk and append it to the rings.
+
+        Parameters
+        ----------
+        samples : array of shape (n, n_stream_channels), float64
+            All channels of the stream, SI units.
+        stamps, times : arrays of shape (n,)
+            Stamps as sent, and in our clock without the stream's delay, which is subtracted here, seconds.
+        arrival
+            When the chunk arrived, seconds of our clock.
+        """
+        times = times - self._delay_s
+        for lane in self._lanes:
+            lane.track.feed(Chunk(lane.binding.select(samples), stamps, times, arrival))
+
+    def take(self, now: float) -> list[Job | Ending]:
+        """Windows that are complete, and requests that ended without one, since the last call."""
+        return [
+            Ending(item, lane.decoders[item.request.decoder], self.facts)
+            if isinstance(item, Closed)
+            else Job(item, lane.decoders[item.request.decoder], lane.binding, lane.track, self.facts)
+            for lane in self._lanes
+            for item in lane.track.take(now)
+        ]
+
+    def close(self, verdict: Verdict, reason: str) -> list[Ending]:
+        """End all that still waits."""
+        return [
+            Ending(closed, lane.decoders[closed.request.decoder], self.facts)
+            for lane in self._lanes
+            for closed in lane.track.close(verdict, reason)
+        ]
+
+    def _trigger(self, trigger: TriggerChannel) -> _Trigger:
+        names = [channel.name for channel in self.facts.channels]
+        if trigger.channel not in names:
+            raise MismatchError(
+                f"stream {self._stream_id!r} has no trigger channel {trigger.channel!r}; "
+                f"it has {', '.join(names)}"
+            )
+        detector = TriggerDetector(TriggerSettings(mask=trigger.mask, edge=trigger.edge))
+        return _Trigger(f"{self._stream_id}/{trigger.channel}", names.index(trigger.channel), detector)
