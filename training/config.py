@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -54,7 +55,7 @@ class RecordingEntry(_Section):
         The file.
     subject, session, run
         Where they are not to be taken from the file's name.
-    units, marker_channel, signal_stream, marker_streams, rate_hz
+    units, marker_channel, signal_stream, marker_streams, rate_hz, trigger_mask, trigger_edge
         See :func:`replay.recordings.read_recording`.
     delay_s
         Measured seconds by which the stamps of the samples lag the true events (amplifier and driver);
@@ -73,6 +74,8 @@ class RecordingEntry(_Section):
     signal_stream: str | None = None
     marker_streams: tuple[str, ...] | None = None
     rate_hz: float | None = Field(default=None, gt=0)
+    trigger_mask: int | None = Field(default=None, gt=0)
+    trigger_edge: Literal["rising", "change"] | None = None
     delay_s: float = 0.0
     delay_measured: dt.date | None = None
 
@@ -85,6 +88,8 @@ class RecordingEntry(_Section):
             signal_stream=self.signal_stream,
             marker_streams=self.marker_streams,
             rate_hz=self.rate_hz,
+            trigger_mask=self.trigger_mask,
+            trigger_edge=self.trigger_edge,
         )
         stated = {name: getattr(self, name) for name in ("subject", "session", "run")}
         return replace(recording, **{name: value for name, value in stated.items() if value is not None})
@@ -230,12 +235,23 @@ class TrainConfig(_Section):
         return StimulusTable.load(self.markers.table, key=self.markers.key)
 
     def preparation_sha256(self) -> str:
-        """Hash of all settings that shape the TrialSet, to tell when it must be prepared again."""
+        """Hash of all settings and files that shape the TrialSet, to tell when it must be prepared again.
+
+        A recording's files are known by place, size and time of change; all that share its name's stem count.
+
+        Raises
+        ------
+        UserError
+            If a recording or the table of stimuli is gone.
+        """
+        elsewhere = {"path", "table", "delay_measured"}
         parts: dict[str, Any] = {
-            name: self.model_dump(mode="json")[name] for name in ("recordings", "markers", "signal")
+            "recordings": [entry.model_dump(mode="json", exclude=elsewhere) for entry in self.recordings],
+            "markers": self.markers.model_dump(mode="json", exclude=elsewhere),
+            "signal": self.signal.model_dump(mode="json"),
         }
-        for recording in parts["recordings"]:
-            recording["path"] = Path(recording["path"]).name
+        for entry, recording in zip(self.recordings, parts["recordings"], strict=True):
+            recording["files"] = _files(entry.path, self.output)
         try:
             parts["markers"]["table"] = hashlib.sha256(self.markers.table.read_bytes()).hexdigest()
         except OSError as error:
@@ -243,3 +259,25 @@ class TrainConfig(_Section):
                 f"cannot read the table of stimuli {self.markers.table}: {error.strerror}"
             ) from error
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _files(recording: Path, output: Path) -> list[tuple[str, int, int]]:
+    """Path from the output folder, so that a study may be moved; bytes; nanoseconds of the last change."""
+    stem = recording.name.partition(".")[0]
+    found = []
+    try:
+        for path in sorted(recording.parent.iterdir()):
+            if path.name.startswith((f"{stem}.", f"{stem}-")):
+                stat = path.stat()
+                found.append((_relative(path, output), stat.st_size, stat.st_mtime_ns))
+        recording.stat()
+    except OSError as error:
+        raise UserError(f"cannot find recording {recording}: {error.strerror}") from error
+    return found
+
+
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # on another drive
+        return path.resolve().as_posix()

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from replay.recordings import Markers, Recording, array_reader
+from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
 from training.config import SplitSettings, TrainConfig
 
@@ -90,6 +94,8 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 def test_the_hash_follows_what_shapes_the_trials_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "stimuli.csv").write_text("code,stimulus_id\n1,a\n")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run1.csv").write_text("x")
     first = _load(tmp_path).preparation_sha256()
     assert _load(tmp_path, TEXT.replace("clamp = 5", "clamp = 6")).preparation_sha256() == first
     assert _load(tmp_path, TEXT.replace('["2"]', '["1"]')).preparation_sha256() == first
@@ -100,6 +106,66 @@ def test_the_hash_follows_what_shapes_the_trials_and_nothing_else(tmp_path: Path
     (tmp_path / "stimuli.csv").unlink()
     with pytest.raises(UserError, match="table of stimuli"):
         _load(tmp_path).preparation_sha256()
+
+
+def test_the_hash_follows_the_recordings_and_not_their_names_alone(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    (study / "a").mkdir(parents=True)
+    (study / "stimuli.csv").write_text("code,stimulus_id\n1,a\n")
+    run = study / "a" / "run1.csv"
+    run.write_text("one person")
+    first = _load(study).preparation_sha256()
+    dated = TEXT.replace('key = "code"', 'key = "code"\ndelay_measured = 2026-01-31')
+    assert _load(study, dated).preparation_sha256() == first
+    assert _load(study, dated.replace("[split]", "[split]  #")).preparation_sha256() == first
+    assert _load(study, dated.replace("delay_m", "delay_s = 0.1\ndelay_m")).preparation_sha256() != first
+    study.rename(tmp_path / "moved")
+    assert _load(tmp_path / "moved").preparation_sha256() == first
+    (tmp_path / "moved").rename(study)
+
+    stat = run.stat()
+    (study / "a").rename(study / "b")
+    assert _load(study, TEXT.replace("a/run1", "b/run1")).preparation_sha256() != first
+    (study / "b").rename(study / "a")
+    os.utime(run, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))  # same size, another time
+    assert _load(study).preparation_sha256() != first
+    os.utime(run, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert _load(study).preparation_sha256() == first
+    run.write_text("another person")
+    os.utime(run, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same time, another size
+    assert _load(study).preparation_sha256() != first
+
+    run.write_text("one person")
+    os.utime(run, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (study / "a" / "run1.eeg").write_text("samples beside a header")
+    assert _load(study).preparation_sha256() != first
+    run.unlink()
+    with pytest.raises(UserError, match=r"cannot find recording .*run1.csv"):
+        _load(study).preparation_sha256()
+
+
+def test_a_recordings_entry_says_how_its_trigger_channel_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+    recording = Recording(
+        name="r",
+        rate_hz=100.0,
+        channels=(Channel(name="Cz", type=ChannelType.EEG, unit=Unit.VOLT),),
+        n_samples=1,
+        markers=Markers(np.array([], dtype=np.int64), []),
+        reader=array_reader(np.zeros((1, 1))),
+    )
+
+    def read(path: Path, **options: object) -> Recording:
+        asked.update(options)
+        return recording
+
+    monkeypatch.setattr("training.config.read_recording", read)
+    entry = 'run = "1"\nmarker_channel = "STI101"\ntrigger_mask = 0xFF\ntrigger_edge = "change"'
+    assert _load(tmp_path, TEXT.replace('run = "1"', entry)).recordings[0].open().run == "1"
+    stated = {name: value for name, value in asked.items() if value is not None}
+    assert stated == {"marker_channel": "STI101", "trigger_mask": 255, "trigger_edge": "change"}
 
 
 def test_the_split_is_by_whole_runs_or_sessions() -> None:
