@@ -12,6 +12,7 @@ from rich.table import Table
 
 from rtdecode.contracts import IirSos
 from rtdecode.decoder import Decoder
+from rtdecode.output import write_file
 
 if TYPE_CHECKING:
     from rtdecode.contracts import DecoderManifest, FrontEndStep, SignalContract
@@ -19,15 +20,22 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
-def inspect(path: Path, as_json: bool) -> None:
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Write the manifest here as JSON; - is the screen.",
+)
+def inspect(path: Path, json_path: Path | None) -> None:
     """Print the manifest of the decoder at PATH: what it needs, what it gives, where it comes from."""
     decoder = Decoder(path)
-    if as_json:
-        click.echo(decoder.manifest.model_dump_json(indent=2))
+    text = decoder.manifest.model_dump_json(indent=2) + "\n"
+    if json_path == Path("-"):
+        click.echo(text, nl=False)
         return
-    console = Console()
-    console.print(_summary(decoder))
+    Console().print(_summary(decoder))
+    if json_path is not None:
+        write_file(json_path, text)
 
 
 def _summary(decoder: Decoder) -> Table:

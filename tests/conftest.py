@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from rtdecode.sources.lsl_config import use_loopback
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 EXAMPLE = Path(__file__).parents[1] / "examples" / "n170"
 
 use_loopback()  # before anything imports pylsl
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _remove_lsl_config() -> Iterator[None]:
-    yield
-    Path(os.environ["LSLAPICFG"]).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

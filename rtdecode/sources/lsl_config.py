@@ -6,6 +6,7 @@ nothing of pylsl.
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import tempfile
@@ -54,5 +55,6 @@ def use_loopback(session_id: str | None = None) -> str:
     base_port = _FIRST_PORT + _PORT_RANGE * secrets.randbelow((_LAST_PORT - _FIRST_PORT) // _PORT_RANGE)
     text = _TEMPLATE.format(session_id=session_id, base_port=base_port, port_range=_PORT_RANGE)
     path.write_text(text, encoding="ascii")
+    atexit.register(path.unlink, missing_ok=True)
     os.environ["LSLAPICFG"] = str(path)
     return session_id

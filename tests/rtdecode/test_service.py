@@ -17,7 +17,7 @@ from index_decoder import index_channels, index_manifest, write_index_decoder
 from rtdecode.bus.control import ControlClient
 from rtdecode.bus.subscriber import Subscriber
 from rtdecode.config import ServeConfig
-from rtdecode.contracts import EmbeddingMessage, Verdict, VerdictMessage
+from rtdecode.contracts import EmbeddingMessage, Fate, Verdict, VerdictMessage
 from rtdecode.decoder import Decoder
 from rtdecode.service import Service
 
@@ -35,23 +35,30 @@ class Lab:
 
     def __init__(self) -> None:
         self.source_id = f"lab-{uuid.uuid4().hex}"
+        self.plug_in()
+        self.experiment = pylsl.StreamOutlet(
+            pylsl.StreamInfo("experiment", "Markers", 1, 0, "string", f"{self.source_id}-markers")
+        )
+
+    def plug_in(self) -> None:
         info = pylsl.StreamInfo("amplifier", "EEG", 3, RATE_HZ, "float32", self.source_id)
         channels = info.desc().append_child("channels")
         for channel in index_channels():
             node = channels.append_child("channel")
             for key, value in (("label", channel.name), ("type", "EEG"), ("unit", "V")):
                 node.append_child_value(key, value)
-        self.amplifier = pylsl.StreamOutlet(info)
-        self.experiment = pylsl.StreamOutlet(
-            pylsl.StreamInfo("experiment", "Markers", 1, 0, "string", f"{self.source_id}-markers")
-        )
+        self.amplifier: pylsl.StreamOutlet | None = pylsl.StreamOutlet(info)
         self.start = pylsl.local_clock()
         self.n_samples = 0
+
+    def unplug(self) -> None:
+        self.amplifier = None
 
     def send(self, n: int) -> None:
         samples = np.zeros((n, 3), np.float32)
         samples[:, 0] = np.arange(self.n_samples, self.n_samples + n)
         self.n_samples += n
+        assert self.amplifier is not None
         self.amplifier.push_chunk(samples, self.start + (self.n_samples - 1) / RATE_HZ)
 
     def mark(self, sample: int, label: str) -> None:
@@ -170,6 +177,51 @@ def test_a_window_that_finds_the_queue_full_is_an_overflow(
             if ends.total() == 5:
                 break
     assert ends == {Verdict.EMITTED: 2, Verdict.OVERFLOW: 3}
+
+
+def wait_for_state(service: Service, state: str) -> None:
+    """Liblsl tells nobody when it notices that a sender went or came, so there is nothing to wait on."""
+    pause = threading.Event()
+    while service.status().streams["eeg"] != state:
+        pause.wait(0.02)
+
+
+def test_an_amplifier_that_is_unplugged_and_comes_back_goes_on_in_a_new_segment(
+    lab: Lab, decoder: Path
+) -> None:
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(decoder)))
+        heard = (r.message for r in listen(stack, service, "verdict", "embedding"))
+        service.connect()
+        lab.mark(120, "in flight")
+        lab.send(150)
+        wait_for_state(service, "live")
+        lab.unplug()
+        verdict = next(message for message in heard if isinstance(message, VerdictMessage))
+        assert (verdict.label, verdict.verdict) == ("in flight", Verdict.GAP)
+        lab.mark(300, "while it was gone")
+        verdict = next(message for message in heard if isinstance(message, VerdictMessage))
+        assert (verdict.label, verdict.verdict) == ("while it was gone", Verdict.GAP)
+        wait_for_state(service, "lost")
+        lab.n_samples = 0
+        lab.plug_in()
+        wait_for_state(service, "live")
+        lab.mark(30, "back")
+        lab.send(200)
+        embedding = next(message for message in heard if isinstance(message, EmbeddingMessage))
+        assert (embedding.label, embedding.segment, embedding.onset_sample) == ("back", 1, 30)
+    assert service.status().accounts.n_open == 0
+
+
+def test_markers_that_come_while_it_stops_are_accounted_for(lab: Lab, decoder: Path) -> None:
+    with Service(lab.config(decoder)) as service:
+        service.connect()
+        lab.send(1500)
+        for index in range(600):
+            lab.mark(index, str(index))
+    accounts = service.status().accounts
+    assert accounts.n_open == 0
+    assert accounts.markers[Fate.ACCEPTED] == sum(accounts.requests.values())
 
 
 def test_a_signal_ends_the_command_with_its_books_closed(lab: Lab, decoder: Path, tmp_path: Path) -> None:
