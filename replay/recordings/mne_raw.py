@@ -338,12 +338,12 @@ def _annotations(path: Path, raw: Any) -> Markers:
     chosen = [
         (sample, text)
         for sample, text in zip(_onset_samples(raw), raw.annotations.description.tolist(), strict=True)
-        if not text.casefold().startswith(_NOT_MARKERS)
+        if text.strip() and not text.casefold().startswith(_NOT_MARKERS)
     ]
     inside = [(sample, text) for sample, text in chosen if 0 <= sample < raw.n_times]
     if outside := len(chosen) - len(inside):
         _log.warning("%s: %d markers lie outside the data and are left out", path, outside)
-    return Markers.in_order([sample for sample, _ in inside], [str(text) for _, text in inside])
+    return Markers.in_order([sample for sample, _ in inside], [str(text).strip() for _, text in inside])
 
 
 def _onset_samples(raw: Any) -> list[int]:

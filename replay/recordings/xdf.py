@@ -20,6 +20,7 @@ from replay.recordings.recording import GAP_S, Markers, Recording, bids_entities
 from replay.recordings.triggers import trigger_markers
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
+from rtdecode.sources.marker_text import ONE_HOT_TYPE, marker_text, one_hot_texts
 from rtdecode.sources.metadata import parse_unit
 
 if TYPE_CHECKING:
@@ -390,8 +391,12 @@ def _text(entry: dict[str, Any], key: str) -> str:
 
 def _aligned_markers(path: Path, signal: _Loaded, streams: Sequence[_Loaded]) -> Markers:
     """Markers of all streams at their nearest samples."""
-    stamps = np.concatenate([np.empty(0), *(stream.stamps for stream in streams)])
-    labels = [_label(values) for stream in streams for values in stream.values]
+    texts = [_texts(stream) for stream in streams]
+    labels = [text for of_stream in texts for of_sample in of_stream for text in of_sample]
+    counts = [[len(of_sample) for of_sample in of_stream] for of_stream in texts]
+    stamps = np.concatenate(
+        [np.empty(0), *(np.repeat(one.stamps, n) for one, n in zip(streams, counts, strict=True) if n)]
+    )
     order = np.argsort(stamps, kind="stable")
     stamps, labels = stamps[order], [labels[i] for i in order]
     nearest = _nearest(signal.stamps, stamps)
@@ -414,12 +419,12 @@ def _nearest(samples: NDArray[np.float64], times: NDArray[np.float64]) -> NDArra
     return nearest
 
 
-def _label(values: Any) -> str:
-    """Text of one marker: its text, or its number, whole numbers without a decimal point."""
-    return ",".join(_as_text(value) for value in values)
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+def _texts(stream: _Loaded) -> list[list[str]]:
+    """Markers in each sample of a stream: one, or none where nothing is said, or several where one-hot."""
+    if stream.type.casefold() == ONE_HOT_TYPE and not isinstance(stream.values, list):
+        n_channels = stream.values.shape[1]
+        entries = _child(stream.description, "channels").get("channel") or []
+        names = [_text(entry, "label") for entry in entries if isinstance(entry, dict)]
+        if n_channels > 1 and len(names) == n_channels and all(names):
+            return [one_hot_texts(values, names) for values in stream.values]
+    return [[text] if (text := marker_text(values)) else [] for values in stream.values]

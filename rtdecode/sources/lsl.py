@@ -13,6 +13,7 @@ Facts that shaped this module:
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ import pylsl
 from rtdecode.errors import UserError
 from rtdecode.sources.base import Clock, RawChunk, RawMarker, StreamDescription, StreamLostError
 from rtdecode.sources.lsl_resolve import StreamQuery, resolve
+from rtdecode.sources.marker_text import ONE_HOT_TYPE, marker_text, one_hot_texts
 from rtdecode.sources.metadata import parse_unit, stream_channels
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ __all__ = [
     "resolve",
     "stream_channels",
 ]
+
+_log = logging.getLogger(__name__)
 
 _BUFFERED_S = 60
 _LARGEST_CHUNK_BYTES = 1 << 22
@@ -216,11 +220,11 @@ def _describe(
 class MarkerInlet(_Inlet):
     """An LSL marker stream; each marker becomes one text. One thread pulls.
 
-    - Text, one channel: as it is, without white space at the ends. Several channels: the non-empty texts of
-      a sample joined by ``/``.
-    - Numbers, one channel: in decimal, whole numbers of any format without a decimal point.
+    - Text, and numbers of one channel: as :func:`~rtdecode.sources.marker_text.marker_text` writes them.
     - Numbers, several channels: only where they are one-hot annotations, as mne-lsl's ``PlayerLSL`` sends
       them (type ``annotations``): one marker for each channel that is not zero, named as the channel.
+
+    A marker without text is none, and one whose stamp is no number is dropped and logged.
 
     Parameters
     ----------
@@ -249,7 +253,7 @@ class MarkerInlet(_Inlet):
                 "signal; name it as a signal stream with a trigger channel"
             )
         one_hot = not self._is_text and info.channel_count() > 1
-        if one_hot and info.type().casefold() != "annotations":
+        if one_hot and info.type().casefold() != ONE_HOT_TYPE:
             raise UserError(
                 f"marker stream {info.name()!r} sends {info.channel_count()} numbers a marker; send "
                 "one, or text"
@@ -269,31 +273,19 @@ class MarkerInlet(_Inlet):
             If the sender went away.
         """
         values, stamps, arrival = self.pull_raw(timeout_s, self._MAX_SAMPLES)
-        return [
-            RawMarker(label, float(stamp), arrival)
-            for row, stamp in zip(values, stamps, strict=True)
-            for label in self._labels(row)
-        ]
+        markers = []
+        for row, stamp in zip(values, stamps.tolist(), strict=True):
+            for label in self._labels(row):
+                if math.isfinite(stamp):
+                    markers.append(RawMarker(label, stamp, arrival))
+                else:
+                    _log.warning(
+                        "marker %r of stream %r is dropped: its stamp is %s", label, self.name, stamp
+                    )
+        return markers
 
     def _labels(self, row: NDArray[np.generic]) -> list[str]:
-        if self._is_text:
-            texts = [_decode(raw).strip() for raw in row]
-            return ["/".join(filter(None, texts))]
         if self._one_hot is not None:
-            return [self._one_hot[index] for index in np.flatnonzero(row)]
-        return [_decimal(row[0])]
-
-
-def _decode(raw: bytes) -> str:
-    """UTF-8, else Latin-1: some senders write their code page, and a marker must not end a session."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
-def _decimal(value: np.generic) -> str:
-    """Shortest decimal text of a number of any format; whole numbers without a decimal point."""
-    if isinstance(value, np.floating) and np.isfinite(value):
-        return np.format_float_positional(value, trim="-")
-    return str(value)
+            return one_hot_texts(row, self._one_hot)
+        label = marker_text(row)
+        return [label] if label else []

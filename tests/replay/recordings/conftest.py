@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,11 +225,15 @@ def xdf_bytes(
     break_s: float = 1.5,
     second_signal: bool = False,
     location: str = "",
+    marker_format: str = "string",
+    marker_values: Sequence[bytes] | None = None,
+    marker_channels: Sequence[str] = ("",),
+    marker_type: str = "Markers",
 ) -> bytes:
     """XDF as LabRecorder writes it.
 
     The marker stream's clock is ``marker_clock_ahead_s`` ahead of the recorder's, which its clock offsets
-    tell; markers come ``late_s`` after their samples.
+    tell; markers come ``late_s`` after their samples. ``marker_values`` are the bytes of the four markers.
     """
     stamps = 5000 + np.arange(N_SAMPLES) / indexed.rate_hz
     if break_at is not None:
@@ -242,7 +246,18 @@ def xdf_bytes(
     desc = f"<channels>{channels}</channels>"
     n_channels = len(indexed.names)
     chunks.append(_xdf_header(1, "Amp", "EEG", n_channels, indexed.rate_hz, "double64", desc))
-    chunks.append(_xdf_header(2, "Stimuli", "Markers", 1, 0, "string", ""))
+    names = "".join(f"<channel><label>{name}</label></channel>" for name in marker_channels)
+    chunks.append(
+        _xdf_header(
+            2,
+            "Stimuli",
+            marker_type,
+            len(marker_channels),
+            0,
+            marker_format,
+            f"<channels>{names}</channels>",
+        )
+    )
     if second_signal:
         chunks.append(_xdf_header(3, "Pulse", "PPG", 1, 50, "float32", ""))
         chunks.append(_xdf_samples(3, stamps[:50], [struct.pack("<f", 1.0)] * 50))
@@ -253,8 +268,9 @@ def xdf_bytes(
         rows = indexed.microvolts[first : first + 32].astype("<f8")
         chunks.append(_xdf_samples(1, stamps[first : first + 32], [row.tobytes() for row in rows]))
     marker_stamps = [stamps[sample] + marker_clock_ahead_s + late_s for sample, _ in indexed.markers]
-    texts = [label.encode() for _, label in indexed.markers]
-    chunks.append(_xdf_samples(2, np.array(marker_stamps), [_varlen(len(text)) + text for text in texts]))
+    if marker_values is None:
+        marker_values = [xdf_text(label) for _, label in indexed.markers]
+    chunks.append(_xdf_samples(2, np.array(marker_stamps), list(marker_values)))
     return b"XDF:" + b"".join(chunks)
 
 
@@ -283,6 +299,11 @@ def _xdf_samples(stream: int, stamps: np.ndarray, values: list[bytes]) -> bytes:
 
 def _chunk(tag: int, content: bytes) -> bytes:
     return _varlen(len(content) + 2) + struct.pack("<H", tag) + content
+
+
+def xdf_text(*texts: str) -> bytes:
+    """Texts of all channels of one marker, as XDF holds them."""
+    return b"".join(_varlen(len(text.encode())) + text.encode() for text in texts)
 
 
 def _varlen(length: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,3 +123,30 @@ def test_a_trigger_channel_of_the_signal_gives_the_markers(write: Any) -> None:
     assert recording.markers.sample.tolist() == [1]  # the index leaves zero once
     with pytest.raises(UserError, match="has no channel 'Trigger'; it has index, Cz, EOG1"):
         read_recording(write("xdf"), marker_channel="Trigger")
+
+
+def test_marker_texts_are_those_that_are_read_live(write: Any) -> None:
+    numbers = [struct.pack("<f", value) for value in (0.1, 7, 0, 2.5)]
+    recording = read_recording(write("xdf", marker_format="float32", marker_values=numbers))
+    assert recording.markers.label == ("0.1", "7", "0", "2.5")
+
+    def text(*texts: str) -> bytes:
+        return b"".join(b"\x01" + bytes([len(one)]) + one.encode() for one in texts)
+
+    texts = [text(" face ", "1"), text("", " "), text("", "x"), text("a", "b")]
+    recording = read_recording(write("xdf", marker_values=texts, marker_channels=("what", "which")))
+    assert recording.markers.label == ("face/1", "x", "a/b")
+    assert recording.markers.sample.tolist() == [40, 250, 499]
+
+    one_hot = [struct.pack("<ff", *pair) for pair in ((1, 0), (0, 1), (1, 1), (0, 0))]
+    recording = read_recording(
+        write(
+            "xdf",
+            marker_format="float32",
+            marker_values=one_hot,
+            marker_channels=("face", "house"),
+            marker_type="annotations",
+        )
+    )
+    assert recording.markers.label == ("face", "house", "face", "house")
+    assert recording.markers.sample.tolist() == [40, 41, 250, 250]
