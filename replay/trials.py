@@ -43,7 +43,14 @@ COLUMNS: dict[str, str] = {
 
 ``onset_sample`` counts from the first sample of the run's recording, ``onset_s`` is the same in seconds;
 ``recorded_s`` is the subject's cumulative recording time at the onset, breaks between recordings excluded.
-``repetition`` counts the subject's showings of the stimulus from 1.
+``repetition`` counts the subject's showings of the stimulus from 1. ``residual_us`` is the picture's time
+minus that of the onset sample.
+
+The splits say ``train`` or ``test``. ``split_original`` is the table's own; ``split_concept_disjoint`` is the
+same but for training stimuli whose concept occurs in the test, which are ``excluded``;
+``split_future_session`` is ``test`` in each subject's last session, and null where there is only one.
+``block`` is what the table says of the stimulus; where it says something else at each showing it is null.
+``quality`` is null: offline nothing judges a trial yet.
 """
 
 _REQUIRED = ("subject", "session", "run", "onset_sample", "onset_s", "recorded_s", "simulated")

@@ -104,9 +104,13 @@ def fit_command(config: Path, json_path: Path | None) -> None:
     settings = TrainConfig.load(config)
     trials = _open_trials(settings)
     check_antialias(trials.signal)
+    train_part, test = settings.split.parts(trials.trials)
     targets = _targets(settings)
     with _progress_console.status("Fitting"):
-        fitted = fit(trials.select(~settings.split.is_test(trials.trials)), targets, settings.model)
+        fitted = fit(trials.select(train_part), targets, settings.model)
+    left_out = dict(fitted.left_out)
+    if n_neither := int(np.count_nonzero(~train_part & ~test)):
+        left_out["neither train nor test in the split"] = n_neither
     manifest = export(
         fitted, settings.decoder_path, name=settings.name, dataset=settings.dataset or settings.name
     )
@@ -120,7 +124,7 @@ def fit_command(config: Path, json_path: Path | None) -> None:
         table.add_row(name, f"{value:.3g}")
     table.add_row("decoder", str(settings.decoder_path))
     _print(table)
-    for reason, n in fitted.left_out.items():
+    for reason, n in left_out.items():
         _remark(f"{n} trials left out: {reason}")
     for warning in fitted.warnings:
         _remark(f"warning: {warning}")
@@ -129,7 +133,7 @@ def fit_command(config: Path, json_path: Path | None) -> None:
         {
             "decoder": str(settings.decoder_path),
             "n_trials": len(fitted.trials),
-            "left_out": dict(fitted.left_out),
+            "left_out": left_out,
             "hours": fitted.trials.hours,
             "fold_rule": fitted.fold_rule,
             "penalties": {f"{penalty:g}": n for penalty, n in sorted(chosen.items())},
@@ -182,8 +186,8 @@ def _score_test(settings: TrainConfig, trials: TrialSet, targets: Targets) -> Sc
     if not settings.decoder_path.is_file():
         raise UserError(f"no decoder at {settings.decoder_path}: run 'rtdecode train fit' first")
     decoder, manifest = read_decoder(settings.decoder_path)
-    test = settings.split.is_test(trials.trials)
-    train_trials, _ = with_targets(trials.select(~test), targets)
+    train_part, test = settings.split.parts(trials.trials)
+    train_trials, _ = with_targets(trials.select(train_part), targets)
     if manifest.provenance.split_sha256 != split_hash(train_trials.trials):
         raise UserError(
             f"{settings.decoder_path} was fitted on other trials than the training trials of this split: "

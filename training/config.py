@@ -127,34 +127,41 @@ class TargetSettings(_Section):
 
 
 class SplitSettings(_Section):
-    """``[split]``: which trials are for the test, and never seen by a fit.
+    """``[split]``: which trials are for the test, and never seen by a fit; one way of these.
 
     Parameters
     ----------
     test_runs, test_sessions
         All trials of these.
+    column
+        What that column of the TrialSet says, see :data:`replay.trials.COLUMNS`; trials that are neither
+        ``train`` nor ``test`` there are not used.
     leave_one_out
         ``evaluate`` fits anew for each run (session) held out in turn; ``fit`` takes all of them.
     """
 
     test_runs: tuple[str, ...] = ()
     test_sessions: tuple[str, ...] = ()
+    column: Literal["split_original", "split_concept_disjoint", "split_future_session"] | None = None
     leave_one_out: Literal["run", "session"] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.leave_one_out is None) == (not self.test_runs and not self.test_sessions):
-            raise ValueError("give either test_runs or test_sessions, or leave_one_out")
+        ways = (bool(self.test_runs or self.test_sessions), self.column, self.leave_one_out)
+        if sum(map(bool, ways)) != 1:
+            raise ValueError("give either test_runs or test_sessions, or column, or leave_one_out")
         return self
 
-    def is_test(self, trials: pd.DataFrame) -> np.ndarray:
-        """Mask ``(n,)`` of the test trials.
+    def parts(self, trials: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Masks ``(n,)`` of the training and of the test trials; a trial may be neither.
 
         Raises
         ------
         UserError
             If a run or session does not exist, or one side is left empty.
         """
+        if self.column is not None:
+            return self._parts_of(self.column, trials[self.column])
         test = np.zeros(len(trials), dtype=bool)
         for column, names in (("run", self.test_runs), ("session", self.test_sessions)):
             there = trials[column].unique().tolist()
@@ -166,7 +173,18 @@ class SplitSettings(_Section):
             test |= trials[column].isin(names).to_numpy(dtype=bool)
         if test.all():
             raise UserError("split: all trials are test trials, none is left to fit on")
-        return test
+        return ~test, test
+
+    @staticmethod
+    def _parts_of(column: str, split: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        train, test = (split.eq(part).fillna(False).to_numpy(dtype=bool) for part in ("train", "test"))
+        if not train.any() or not test.any():
+            there = ", ".join(sorted(split.dropna().unique())) or "nothing"
+            raise UserError(
+                f"split.column: {column} must name train and test trials, it says {there}; it comes from "
+                "the table's columns split and concept_id, or from several sessions"
+            )
+        return train, test
 
 
 class TrainConfig(_Section):

@@ -176,7 +176,7 @@ def prepare(
     n_kept = max(1, _NATIVE // len(recordings))
     total = sum(recording.n_samples for recording in recordings)
     done = 0
-    rows = _TrialRows(stimuli)
+    rows = _TrialRows(stimuli, recordings)
     with TrialSetWriter(path, signal) as writer:
         for index, recording in enumerate(recordings):
             planned = []
@@ -308,8 +308,12 @@ def _mismatches(mapper: StimulusMapper | None) -> dict[str, Any]:
 class _TrialRows:
     """Fills in the columns of trials, and counts what runs on over a subject's recordings."""
 
-    def __init__(self, stimuli: StimulusTable | None) -> None:
+    def __init__(self, stimuli: StimulusTable | None, recordings: Sequence[Recording]) -> None:
         self._described = {} if stimuli is None else _describe(stimuli.rows)
+        self._sessions: defaultdict[str, list[str]] = defaultdict(list)
+        for recording in recordings:
+            if recording.session not in self._sessions[recording.subject]:
+                self._sessions[recording.subject].append(recording.session)
         self._recorded_s: defaultdict[str, float] = defaultdict(float)
         self._shown: Counter[tuple[str, str]] = Counter()
 
@@ -327,6 +331,9 @@ class _TrialRows:
             "residual_us": trial.residual_us,
             "simulated": recording.simulated,
         }
+        sessions = self._sessions[subject]
+        if len(sessions) > 1:
+            row["split_future_session"] = "test" if recording.session == sessions[-1] else "train"
         if stimulus_id is not None:
             self._shown[subject, stimulus_id] += 1
             row |= {"repetition": self._shown[subject, stimulus_id], **self._described.get(stimulus_id, {})}
@@ -338,13 +345,27 @@ class _TrialRows:
 
 def _describe(table: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Say of each stimulus what the table does, in the names of a TrialSet's columns."""
-    names = {"category": "category", "concept_id": "concept_id", "split": "split_original"}
-    known = [name for name in names if name in table]
-    first = table.drop_duplicates("stimulus_id").set_index("stimulus_id")[known].rename(columns=names)
-    return {
-        str(stimulus): {str(name): text for name, text in row.items() if text}
-        for stimulus, row in first.to_dict("index").items()
+    names = {
+        "block": "block",
+        "category": "category",
+        "concept_id": "concept_id",
+        "split": "split_original",
     }
+    by_stimulus = table.groupby("stimulus_id", sort=False)
+    described: dict[str, dict[str, str]] = {str(stimulus): {} for stimulus in by_stimulus.groups}
+    for name, column in names.items():
+        if name not in table:
+            continue
+        # A table of presentations may say something else each time: then it says nothing of the stimulus.
+        for stimulus, texts in by_stimulus[name].unique().items():
+            if len(texts) == 1 and texts[0]:
+                described[str(stimulus)][column] = str(texts[0])
+    told = [row for row in described.values() if {"concept_id", "split_original"} <= row.keys()]
+    tested = {row["concept_id"] for row in told if row["split_original"] == "test"}
+    for row in told:
+        is_leak = row["split_original"] != "test" and row["concept_id"] in tested
+        row["split_concept_disjoint"] = "excluded" if is_leak else row["split_original"]
+    return described
 
 
 def _run(recording: Recording) -> str:

@@ -123,6 +123,14 @@ def test_leaving_one_run_out_prints_each_and_the_mean(study: Path) -> None:
     assert _run(study, "fit")["n_trials"] == 87
 
 
+def test_the_split_may_be_the_last_session(study: Path) -> None:
+    text = CONFIG.replace('test_runs = ["3"]', 'column = "split_future_session"')
+    (study / "study.toml").write_text(text.replace('run = "3"', 'run = "3"\nsession = "later"'))
+    _run(study, "prepare")
+    assert _run(study, "fit")["n_trials"] == 58
+    assert _run(study, "evaluate")["n_test"] == 29
+
+
 def test_a_step_out_of_order_is_told(study: Path) -> None:
     with pytest.raises(UserError, match="rtdecode train prepare"):
         _run(study, "fit")

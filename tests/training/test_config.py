@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,9 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("penalties = [1, 10.0]", "penalties = []", "model.penalties: "),
         ("penalties = [1, 10.0]", "penalties = [0.0]", "model.penalties.0: "),
         ('key = "code"', 'key = "colour"', "markers.key: "),
-        ('test_runs = ["2"]', "", "give either test_runs or test_sessions, or leave_one_out"),
+        ('test_runs = ["2"]', "", "give either test_runs or test_sessions, or column, or leave_one_out"),
+        ('test_runs = ["2"]', 'test_runs = ["2"]\ncolumn = "split_original"', "or column, or leave_one_out"),
+        ('test_runs = ["2"]', 'column = "colour"', "split.column: "),
         ('test_runs = ["2"]', 'test_runs = ["2"]\nleave_one_out = "run"', "or leave_one_out"),
         ('name = "study"', 'name = "a study"', "name: "),
         ('name = "study"', "name = study", "is not valid TOML"),
@@ -170,13 +173,31 @@ def test_a_recordings_entry_says_how_its_trigger_channel_is_read(
 
 def test_the_split_is_by_whole_runs_or_sessions() -> None:
     trials = pd.DataFrame({"run": ["1", "2", "2"], "session": ["a", "a", "b"]}, dtype="string")
-    assert SplitSettings(test_runs=("2",)).is_test(trials).tolist() == [False, True, True]
-    assert SplitSettings(test_sessions=("b",)).is_test(trials).tolist() == [False, False, True]
-    assert SplitSettings(leave_one_out="run").is_test(trials).tolist() == [False, False, False]
+
+    def test_part(**how: Any) -> list[bool]:
+        train, test = SplitSettings(**how).parts(trials)
+        assert (train == ~test).all()
+        mask: list[bool] = test.tolist()
+        return mask
+
+    assert test_part(test_runs=("2",)) == [False, True, True]
+    assert test_part(test_sessions=("b",)) == [False, False, True]
+    assert test_part(leave_one_out="run") == [False, False, False]
     with pytest.raises(UserError, match=r"split.test_runs: no run 7 among the trials; there are 1, 2"):
-        SplitSettings(test_runs=("7",)).is_test(trials)
+        SplitSettings(test_runs=("7",)).parts(trials)
     with pytest.raises(UserError, match="none is left to fit on"):
-        SplitSettings(test_runs=("1", "2")).is_test(trials)
+        SplitSettings(test_runs=("1", "2")).parts(trials)
+
+
+def test_the_split_may_be_a_column_of_the_trials() -> None:
+    trials = pd.DataFrame({"split_original": ["train", "test", None, "val"]}, dtype="string")
+    train, test = SplitSettings(column="split_original").parts(trials)
+    assert train.tolist() == [True, False, False, False]
+    assert test.tolist() == [False, True, False, False]
+    with pytest.raises(UserError, match="must name train and test trials, it says train, val"):
+        SplitSettings(column="split_original").parts(trials.iloc[[0, 3]])
+    with pytest.raises(UserError, match="it says nothing"):
+        SplitSettings(column="split_original").parts(trials.iloc[[2]])
 
 
 def test_the_example_is_valid() -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import training.prepare
-from replay.recordings import Markers, Recording, array_reader
+from replay.recordings import Recording, array_reader
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.signal.front_end import FrontEnd
@@ -225,6 +225,47 @@ def test_a_table_says_what_markers_mean(tmp_path: Path, make_recording: MakeReco
     assert table_of["concept_id"].tolist() == ["c1", "c2", "c1"]
     assert table_of["split_original"].tolist() == ["train", "test", "train"]
     assert trials.left_out == {"ignored": 2}
+
+
+def test_splits_say_what_is_known(tmp_path: Path, make_recording: MakeRecording) -> None:
+    rows = pd.DataFrame(
+        {
+            "label": list("abcdef"),
+            "stimulus_id": list("abcdef"),
+            "concept_id": ["x", "x", "y", "z", "", "y"],
+            "split": ["train", "test", "train", "test", "train", ""],
+            "block": ["1", "1", "2", "2", "", "2"],
+        }
+    )
+    table = StimulusTable(rows, "label", tmp_path / "stimuli.csv")
+    onsets, labels = [100 * n for n in range(1, 7)], list("abcdef")
+    first, second = (make_recording(onsets, labels, subject="s", session=name) for name in ("1", "2"))
+    other = make_recording(onsets, labels, subject="t", session="1")
+    trials = prepare([first, second, other], UNFILTERED, tmp_path / "set", stimuli=table).trials
+    disjoint = trials["split_concept_disjoint"].fillna("null").tolist()
+    assert disjoint == ["excluded", "test", "train", "test", "null", "null"] * 3
+    future = trials["split_future_session"].fillna("null").tolist()
+    assert future == ["train"] * 6 + ["test"] * 6 + ["null"] * 6
+    assert trials["block"].fillna("null").tolist() == ["1", "1", "2", "2", "null", "2"] * 3
+    assert trials["quality"].isna().all()
+
+
+def test_what_differs_from_showing_to_showing_is_not_said_of_the_stimulus(
+    tmp_path: Path, make_recording: MakeRecording
+) -> None:
+    rows = pd.DataFrame(
+        {
+            "code": ["1", "2", "3"],
+            "stimulus_id": ["a", "b", "a"],
+            "block": ["1", "1", "2"],
+            "category": ["k", "l", "k"],
+        }
+    )
+    table = StimulusTable(rows, "order", tmp_path / "order.csv")
+    recording = make_recording([100, 200, 300], ["1", "2", "3"])
+    trials = prepare([recording], UNFILTERED, tmp_path / "set", stimuli=table).trials
+    assert trials["block"].fillna("null").tolist() == ["null", "1", "null"]
+    assert trials["category"].tolist() == ["k", "l", "k"]
 
 
 def test_recordings_of_a_subject_run_on(tmp_path: Path, make_recording: MakeRecording) -> None:
