@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,9 +17,10 @@ from rich.table import Table
 
 from replay.trials import TrialSet
 from rtdecode.errors import UserError
+from rtdecode.output import write_file
 from training.config import TrainConfig
 from training.evaluate import Scores, evaluate, leave_one_out, mean_scores
-from training.export import check_antialias, export, read_decoder
+from training.export import check_antialias, check_repair, export, read_decoder
 from training.fit import fit, split_hash, with_targets
 from training.prepare import prepare
 from training.targets import Targets, embed_stimuli
@@ -104,6 +104,7 @@ def fit_command(config: Path, json_path: Path | None) -> None:
     settings = TrainConfig.load(config)
     trials = _open_trials(settings)
     check_antialias(trials.signal)
+    check_repair(trials.signal, settings.missing.max)
     train_part, test = settings.split.parts(trials.trials)
     targets = _targets(settings)
     with _progress_console.status("Fitting"):
@@ -112,7 +113,11 @@ def fit_command(config: Path, json_path: Path | None) -> None:
     if n_neither := int(np.count_nonzero(~train_part & ~test)):
         left_out["neither train nor test in the split"] = n_neither
     manifest = export(
-        fitted, settings.decoder_path, name=settings.name, dataset=settings.dataset or settings.name
+        fitted,
+        settings.decoder_path,
+        name=settings.name,
+        dataset=settings.dataset or settings.name,
+        max_missing=settings.missing.max,
     )
     validation = manifest.validation
     chosen = Counter(fitted.penalties.tolist())
@@ -230,13 +235,7 @@ def _remark(text: str) -> None:
 def _write(path: Path | None, content: dict[str, Any]) -> None:
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def _finite(value: Any) -> Any:

@@ -187,6 +187,28 @@ class SplitSettings(_Section):
         return train, test
 
 
+class MissingSettings(_Section):
+    """``[missing]``: what becomes, live, of channels that the stream lacks.
+
+    Parameters
+    ----------
+    channels
+        ``"refuse"`` the stream, or ``"repair"``: rebuild them from their neighbours; this needs EEG channels
+        whose positions the recording knows.
+    max
+        Rebuild at most so many.
+    """
+
+    channels: Literal["refuse", "repair"] = "refuse"
+    max: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.channels == "repair") != (self.max > 0):
+            raise ValueError('channels = "repair" and a max of at least 1 go together')
+        return self
+
+
 class TrainConfig(_Section):
     """The whole file.
 
@@ -209,6 +231,7 @@ class TrainConfig(_Section):
     targets: TargetSettings = TargetSettings()
     model: LinearSettings = LinearSettings()
     split: SplitSettings
+    missing: MissingSettings = MissingSettings()
 
     @model_validator(mode="after")
     def _one_delay(self) -> Self:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-import uuid
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +13,12 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from rtdecode.contracts import DecoderManifest, Provenance, Validation
+from rtdecode.contracts import ChannelType, DecoderManifest, Provenance, Validation
 from rtdecode.decoder import MANIFEST_KEY, SPATIAL_INPUT, WINDOW_INPUT, Decoder
 from rtdecode.errors import UserError
+from rtdecode.output import write_file
 from rtdecode.signal.design import attenuation_db
+from rtdecode.signal.repair import FEWEST_CHANNELS
 from rtdecode.signal.resampling import resampling_matrix
 from training.fit import LinearDecoder, baseline_weights, split_hash
 
@@ -40,7 +41,13 @@ _IR_VERSION = 9
 
 
 def export(
-    fitted: Fitted, path: Path | str, *, name: str, dataset: str, validation: Validation | None = None
+    fitted: Fitted,
+    path: Path | str,
+    *,
+    name: str,
+    dataset: str,
+    validation: Validation | None = None,
+    max_missing: int = 0,
 ) -> DecoderManifest:
     """Write a fitted decoder to one ONNX file with its manifest, and check it against the fit.
 
@@ -56,6 +63,9 @@ def export(
         Where the recordings come from, for the manifest.
     validation
         Scores on trials that the fit never saw; the cross-validation's where None.
+    max_missing
+        How many channels that a stream lacks may be rebuilt from their neighbours; with 0 such a stream is
+        refused.
 
     Returns
     -------
@@ -65,11 +75,12 @@ def export(
     Raises
     ------
     UserError
-        If a number is not finite, the front end lets alias, there is no native window to check on, or the
-        graph differs from the fit.
+        If a number is not finite, the front end lets alias, channels cannot be rebuilt, there is no native
+        window to check on, the graph differs from the fit, or the file cannot be written.
     """
     path, decoder = Path(path), fitted.decoder
     check_antialias(decoder.signal)
+    check_repair(decoder.signal, max_missing)
     for what in ("weights", "bias", "center", "scale"):
         if not np.isfinite(getattr(decoder, what)).all():
             raise UserError(
@@ -87,6 +98,8 @@ def export(
         name=name,
         signal=decoder.signal,
         scaling=decoder.scaling,
+        on_missing="repair" if max_missing else "refuse",
+        max_missing=max_missing,
         heads=(decoder.head,),
         provenance=_provenance(fitted, dataset),
         validation=validation.model_copy(update={"scores": {**validation.scores, PARITY: difference}}),
@@ -94,13 +107,7 @@ def export(
     )
     helper.set_model_props(model, {MANIFEST_KEY: manifest.model_dump_json()})
     onnx.checker.check_model(model, full_check=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_bytes(model.SerializeToString())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(path, model.SerializeToString())
     return manifest
 
 
@@ -145,6 +152,30 @@ def check_antialias(signal: SignalContract) -> None:
             f"resampling to {2 * nyquist_hz:g} Hz would alias: from {nyquist_hz:g} Hz on the front end "
             f"attenuates by {found:.0f} dB, not by {MIN_ATTENUATION_DB:.0f}; lower lowpass_hz, raise the "
             'order, use family = "cheby2", or raise resample_hz'
+        )
+
+
+def check_repair(signal: SignalContract, max_missing: int) -> None:
+    """Refuse to promise the repair of channels that could not be rebuilt live.
+
+    Raises
+    ------
+    UserError
+        If channels are to be rebuilt that are no EEG, or whose position is unknown, or from too few others.
+    """
+    if not max_missing:
+        return
+    way_out = 'leave out channels = "repair"'
+    if other := [channel.name for channel in signal.channels if channel.type is not ChannelType.EEG]:
+        raise UserError(f"only EEG channels can be rebuilt, {', '.join(other)} are none: {way_out}")
+    if lost := [channel.name for channel in signal.channels if channel.position_m is None]:
+        raise UserError(
+            f"the recordings give no position of {', '.join(lost)}, so channels cannot be rebuilt: {way_out}"
+        )
+    if len(signal.channels) - max_missing < FEWEST_CHANNELS:
+        raise UserError(
+            f"rebuilding {max_missing} of {len(signal.channels)} channels leaves fewer than "
+            f"{FEWEST_CHANNELS} to do it from: lower max, or {way_out}"
         )
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _STIFFNESS = 4
 _N_TERMS = 50
 _SMOOTHING = 1e-5
-_FEWEST = 4
+FEWEST_CHANNELS = 4
+"""Channels that must be there for others to be rebuilt."""
 
 
 def interpolation_matrix(
@@ -59,9 +60,10 @@ def interpolation_matrix(
     if not lost:
         return matrix
     there = [channel for channel in range(n) if channel not in set(lost)]
-    if len(there) < _FEWEST:
+    if len(there) < FEWEST_CHANNELS:
         raise UserError(
-            f"{len(lost)} of {n} channels are missing: at least {_FEWEST} must be there to rebuild the others"
+            f"{len(lost)} of {n} channels are missing: at least {FEWEST_CHANNELS} must be there "
+            "to rebuild the others"
         )
     directions = _on_unit_sphere(np.asarray(positions, np.float64))
     n_there = len(there)

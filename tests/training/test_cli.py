@@ -184,6 +184,23 @@ def test_aliasing_is_refused_before_the_fit(study: Path) -> None:
     assert not (study / "out" / "study.onnx").exists()
 
 
+def test_a_repair_that_cannot_be_is_refused_before_the_fit(study: Path) -> None:
+    _run(study, "prepare")
+    text = CONFIG.replace("[split]", '[missing]\nchannels = "repair"\nmax = 1\n[split]')
+    (study / "study.toml").write_text(text)
+    with pytest.raises(UserError, match="no position of Cz, Pz"):
+        _run(study, "fit")
+
+
+def test_results_that_cannot_be_written_are_told(study: Path) -> None:
+    (study / "file").write_text("")
+    result = CliRunner().invoke(
+        train, ["prepare", str(study / "study.toml"), "--json", str(study / "file" / "out.json")]
+    )
+    assert isinstance(result.exception, UserError)
+    assert "cannot write" in str(result.exception)
+
+
 def test_warnings_reach_the_user(study: Path) -> None:
     (study / "study.toml").write_text(CONFIG.replace("[1.0, 100.0, 10000.0]", "[1e-6, 1e-5]"))
     _run(study, "prepare")

@@ -70,6 +70,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ('test_runs = ["2"]', 'test_runs = ["2"]\ncolumn = "split_original"', "or column, or leave_one_out"),
         ('test_runs = ["2"]', 'column = "colour"', "split.column: "),
         ('test_runs = ["2"]', 'test_runs = ["2"]\nleave_one_out = "run"', "or leave_one_out"),
+        ("[split]", '[missing]\nchannels = "repair"\n[split]', "a max of at least 1 go together"),
+        ("[split]", "[missing]\nmax = 2\n[split]", "a max of at least 1 go together"),
         ('name = "study"', 'name = "a study"', "name: "),
         ('name = "study"', "name = study", "is not valid TOML"),
     ],

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from rtdecode.contracts import DecoderManifest, Validation
+from rtdecode.contracts import Channel, ChannelType, DecoderManifest, Unit, Validation
 from rtdecode.decoder import MANIFEST_KEY, Decoder
-from rtdecode.errors import UserError
+from rtdecode.errors import MismatchError, UserError
 from rtdecode.signal.resampling import resampling_matrix
 from training.export import PARITY, export, read_decoder
 from training.fit import Fitted, LinearSettings, fit, split_hash
@@ -116,6 +116,75 @@ def test_the_spatial_matrix_may_be_overridden(tmp_path: Path, fitted: Fitted) ->
     np.testing.assert_array_equal(swapped, decoder.run(native[:, :, [1, 0, 2, 3]])["image"])
 
 
+def _cap(n: int) -> tuple[Channel, ...]:
+    """EEG channels spread evenly over the upper half of a head."""
+    index = np.arange(n)
+    z, turn = index / n, index * np.pi * (3 - np.sqrt(5))
+    r = np.sqrt(1 - z**2)
+    places = 0.09 * np.column_stack([r * np.cos(turn), r * np.sin(turn), z])
+    return tuple(
+        Channel(name=f"E{i}", type=ChannelType.EEG, unit=Unit.VOLT, position_m=tuple(place))
+        for i, place in enumerate(places.tolist())
+    )
+
+
+def test_a_decoder_that_repairs_hardly_misses_a_channel(
+    tmp_path: Path, make_trials: MakeTrials, make_targets: MakeTargets
+) -> None:
+    # Fields as smooth as the scalp makes them: the targets set their gradients.
+    targets, channels = make_targets(60, dim=3), _cap(24)
+    fields = np.array([channel.position_m for channel in channels]).T / 0.09
+    course = np.exp(-0.5 * ((np.arange(80) - 45) / 12) ** 2)
+    clean = np.einsum("nd,dc,t->ntc", targets.embeddings, fields, course)
+    windows = 1e-5 * (clean + 0.02 * np.random.default_rng(4).normal(size=clean.shape))
+    trials = make_trials(targets, STIMULI, windows=windows, n_channels=24, channels=channels)
+    fitted = fit(trials, targets, LinearSettings(penalties=(1.0, 10.0, 100.0), folds=3))
+    manifest = export(fitted, tmp_path / "d.onnx", name="d", dataset="made up", max_missing=2)
+    assert (manifest.on_missing, manifest.max_missing) == ("repair", 2)
+
+    decoder = Decoder(tmp_path / "d.onnx")
+    native = windows.astype(np.float32)
+    whole = decoder.run(native)["image"]
+    there = [i for i in range(24) if i not in (9, 14)]
+    binding = decoder.bind("cap", [channels[i] for i in there], 200.0)
+    assert binding.missing == ("E9", "E14")
+    lacking = np.stack([binding.select(window) for window in native[:, :, there]])
+    repaired = decoder.run(lacking, binding.repair)["image"]
+    unrepaired = decoder.run(lacking)["image"]
+    assert np.isfinite(repaired).all()
+    sd = whole.std(axis=0)
+    assert np.abs((repaired - whole) / sd).max() < 0.1
+    assert np.abs((unrepaired - whole) / sd).max() > 0.2
+    with pytest.raises(MismatchError, match="it rebuilds at most 2"):
+        decoder.bind("cap", channels[3:], 200.0)
+
+
+def test_a_repair_that_cannot_be_is_not_promised(
+    tmp_path: Path, make_trials: MakeTrials, make_targets: MakeTargets
+) -> None:
+    targets = make_targets(60)
+
+    def refused(channels: tuple[Channel, ...], max_missing: int) -> str:
+        trials = make_trials(targets, STIMULI, n_channels=len(channels), channels=channels)
+        with pytest.raises(UserError) as caught:
+            export(
+                fit(trials, targets, SETTINGS),
+                tmp_path / "d.onnx",
+                name="d",
+                dataset="",
+                max_missing=max_missing,
+            )
+        assert not (tmp_path / "d.onnx").exists()
+        return str(caught.value)
+
+    cap = _cap(6)
+    assert "leaves fewer than 4" in refused(cap, 3)
+    nowhere = cap[0].model_copy(update={"position_m": None})
+    assert "no position of E0" in refused((nowhere, *cap[1:]), 1)
+    magnetometer = cap[0].model_copy(update={"type": ChannelType.MAG, "unit": Unit.TESLA})
+    assert "E0 are none" in refused((magnetometer, *cap[1:]), 1)
+
+
 @pytest.mark.parametrize("part", ["weights", "bias", "center", "scale"])
 def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, fitted: Fitted, part: str) -> None:
     broken = getattr(fitted.decoder, part).copy()
@@ -169,6 +238,12 @@ def test_a_graph_that_differs_from_the_fit_is_refused(
     with pytest.raises(UserError, match="give a highpass_hz"):
         export(fitted, tmp_path / "d.onnx", name="d", dataset="made up")
     assert not list(tmp_path.glob("*onnx*"))
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path, fitted: Fitted) -> None:
+    (tmp_path / "out").write_text("a file, not a folder")
+    with pytest.raises(UserError, match="cannot write"):
+        export(fitted, tmp_path / "out" / "d.onnx", name="d", dataset="made up")
 
 
 def test_training_and_export_need_no_torch() -> None:
