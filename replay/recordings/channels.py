@@ -75,6 +75,11 @@ def unknown_unit(path: Path, channel: str, text: str) -> UserError:
     return UserError(f"{path}: channel {channel!r} {says}; state what it is (units, --units), e.g. uV")
 
 
+def cannot_open(path: Path, error: OSError) -> UserError:
+    """Error for a file that the system does not let us read."""
+    return UserError(f"{path}: cannot be read ({error.strerror or error}); check the file's permissions")
+
+
 def unique_names(names: Iterable[str]) -> list[str]:
     """Channel names, with ``-0``, ``-1`` … at the end of those that appear more than once."""
     names = list(names)

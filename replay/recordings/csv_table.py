@@ -8,12 +8,13 @@ the stamps, and the unit must be stated, except for the Muse headband (columns `
 from __future__ import annotations
 
 import csv
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.recordings.channels import stated_unit, type_from_text, unknown_unit
+from replay.recordings.channels import cannot_open, stated_unit, type_from_text, unknown_unit
 from replay.recordings.recording import Markers, Recording, array_reader, bids_entities, segment_starts
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _ENCODING = "utf-8-sig"  # spreadsheets put a mark at the start
 _STAMP_COLUMNS = ("timestamps", "timestamp", "time")
 _MUSE_COLUMNS = frozenset({"TP9", "AF7", "AF8", "TP10"})
+_WHOLE = re.compile(r"^(-?\d+)\.0*$")
 _WHOLE_RATE_TOLERANCE = 2e-3  # clocks of devices differ by far less, no two common rates by so little
 
 
@@ -94,6 +96,8 @@ def _columns(path: Path) -> list[str]:
     try:
         with path.open(newline="", encoding=_ENCODING) as file:
             columns = [name.strip() for name in next(csv.reader(file), [])]
+    except OSError as error:
+        raise cannot_open(path, error) from error
     except (ValueError, csv.Error) as error:  # bytes that are no text
         raise _cannot_read(path, error) from error
     if not all(columns) or len(set(columns)) != len(columns):
@@ -116,6 +120,8 @@ def _rows(path: Path, columns: list[str], chosen: list[str], dtype: type) -> NDA
                 ndmin=2,
                 encoding=_ENCODING,
             )
+    except OSError as error:
+        raise cannot_open(path, error) from error
     except ValueError as error:
         raise _cannot_read(path, error) from error
     if not len(rows):
@@ -146,12 +152,12 @@ def _marker_column(path: Path, columns: list[str], stated: str | None) -> str | 
 
 
 def _markers(column: list[str]) -> Markers:
-    """First rows of the values other than nothing; ``"2.0"`` is code 2."""
-    labels = [text.strip().removesuffix(".0") for text in column]
+    """First rows of the values other than nothing; ``"2.0"`` is code 2, ``"v1.0"`` stays."""
+    labels = [_WHOLE.sub(r"\1", text.strip()) for text in column]
     onsets = [
         row
         for row, label in enumerate(labels)
-        if label not in ("", "0") and (row == 0 or label != labels[row - 1])
+        if label not in ("", "0", "-0") and (row == 0 or label != labels[row - 1])
     ]
     return Markers(np.asarray(onsets, dtype=np.int64), [labels[row] for row in onsets])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,8 @@ ANNOTATIONS = "annotations"
 """Value of ``marker_channel`` that asks for a file's annotations in place of its trigger channel."""
 
 _COMPOSITE_TRIGGERS = ("STI101", "STI 014", "STI014", "Status")
-_BREAKS = ("bad_acq_skip", "bad boundary", "edge boundary", "boundary", "new segment/")
-_NOT_MARKERS = (*_BREAKS, "bad", "edge")
+_BREAK = re.compile(r"bad_acq_skip|(bad |edge )?boundary|new segment/.*", re.IGNORECASE)
+_NOT_MARKER = re.compile(rf"{_BREAK.pattern}|bad([_ ].*)?|edge", re.IGNORECASE)
 _SCAN_S = 10.0
 
 _TYPES: dict[str, ChannelType] = {kind.value: kind for kind in ChannelType if kind is not ChannelType.VOXEL}
@@ -335,15 +336,17 @@ def _triggers(path: Path, raw: Any, channel: str, settings: TriggerSettings) -> 
 
 
 def _annotations(path: Path, raw: Any) -> Markers:
-    chosen = [
-        (sample, text)
+    said = [
+        (sample, str(text).strip())
         for sample, text in zip(_onset_samples(raw), raw.annotations.description.tolist(), strict=True)
-        if text.strip() and not text.casefold().startswith(_NOT_MARKERS)
     ]
+    chosen = [(sample, text) for sample, text in said if text and not _NOT_MARKER.fullmatch(text)]
+    if left_out := len(said) - len(chosen):
+        _log.info("%s: %d annotations mark bad data or breaks, or say nothing: no markers", path, left_out)
     inside = [(sample, text) for sample, text in chosen if 0 <= sample < raw.n_times]
     if outside := len(chosen) - len(inside):
         _log.warning("%s: %d markers lie outside the data and are left out", path, outside)
-    return Markers.in_order([sample for sample, _ in inside], [str(text).strip() for _, text in inside])
+    return Markers.in_order([sample for sample, _ in inside], [text for _, text in inside])
 
 
 def _onset_samples(raw: Any) -> list[int]:
@@ -365,7 +368,7 @@ def _segment_starts(raw: Any) -> tuple[int, ...]:
     for onset, duration_s, text in zip(
         np.ceil(_exact_onsets(raw)), raw.annotations.duration, raw.annotations.description, strict=True
     ):
-        if str(text).casefold().startswith(_BREAKS):
+        if _BREAK.fullmatch(str(text).strip()):
             starts.add(int(onset))
             if str(text).casefold().startswith("bad_acq_skip"):  # the stretch itself is filled with zeros
                 starts.add(int(onset) + round(duration_s * raw.info["sfreq"]))

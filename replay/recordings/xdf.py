@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.recordings.channels import stated_unit, type_from_text, unique_names, unknown_unit
+from replay.recordings.channels import cannot_open, stated_unit, type_from_text, unique_names, unknown_unit
 from replay.recordings.recording import GAP_S, Markers, Recording, bids_entities
 from replay.recordings.triggers import trigger_markers
 from rtdecode.contracts import Channel, ChannelType, Unit
@@ -129,7 +129,10 @@ class _Chunk:
 
 def _complete_part(path: Path) -> bytes:
     """Content of the file up to the end of its last complete chunk."""
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise cannot_open(path, error) from error
     if not content.startswith(_MAGIC):
         raise UserError(f"{path}: is no XDF file; check its name and where it comes from")
     end = max((chunk.end for chunk in _chunks(path, content)), default=len(_MAGIC))

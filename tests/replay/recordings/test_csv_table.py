@@ -48,15 +48,15 @@ def test_a_marker_belongs_to_its_row_whatever_the_stamps_say(tmp_path: Path) -> 
 
 
 def test_held_codes_are_one_marker_and_text_is_kept(tmp_path: Path) -> None:
-    codes = ["face", "", "0", "2", "2", "3", "0.0", "3.0", "house", "house"]
+    codes = ["face", "", "0", "2", "2", "3", "0.0", "3.0", "house", "house", "v1.0", "-2."]
     path = written(
         tmp_path / "held.csv",
         "time,Cz,Marker0",
         *(f"{i / 100},1,{code}" for i, code in enumerate(codes)),
     )
     recording = read_recording(path, units="uV")
-    assert recording.markers.sample.tolist() == [0, 3, 5, 7, 8]
-    assert recording.markers.label == ("face", "2", "3", "3", "house")
+    assert recording.markers.sample.tolist() == [0, 3, 5, 7, 8, 10, 11]
+    assert recording.markers.label == ("face", "2", "3", "3", "house", "v1.0", "-2")
 
 
 def test_a_gap_of_the_stamps_starts_a_segment(tmp_path: Path) -> None:

@@ -107,3 +107,18 @@ def test_options_of_another_format_are_refused(write: Any) -> None:
         read_recording(write("csv"), units="uV", signal_stream="Amp")
     with pytest.raises(UserError, match="'parsec'"):
         read_recording(write("csv"), units="parsec")
+
+
+@pytest.mark.parametrize("ending", ["csv", "xdf"])
+def test_a_file_that_may_not_be_read_is_one_line(
+    write: Any, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(ending)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", refuse)
+    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    with pytest.raises(UserError, match="cannot be read \\(Permission denied\\); check"):
+        read_recording(path, units="uV")

@@ -102,6 +102,21 @@ def test_onsets_between_samples_go_to_the_nearest_and_ties_to_the_earlier(tmp_pa
     assert samples_of(tmp_path / "between_raw.fif") == [10, 20, 31, 499]
 
 
+def test_only_whole_words_mark_bad_data_and_they_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stimuli = ["badger", "edged_weapon", "boundary_fence", "edge case", "new segments"]
+    others = ["BAD", "BAD_blink", "bad segment", "EDGE boundary", "BAD boundary", "boundary", "EDGE"]
+    raw = mne.io.RawArray(np.zeros((1, 500)), mne.create_info(["a"], 100, "eeg"), verbose="error")
+    raw.set_annotations(mne.Annotations(np.arange(1, 13) * 0.1, 0, stimuli + others))
+    raw.save(tmp_path / "words_raw.fif", verbose="error")
+    with caplog.at_level("INFO"):
+        recording = read_recording(tmp_path / "words_raw.fif")
+    assert list(recording.markers.label) == stimuli
+    assert "7 annotations mark bad data or breaks" in caplog.text
+    assert recording.segment_starts == (0, 90, 100, 110)
+
+
 def test_positions_are_metres_in_head_coordinates(write: Any, tmp_path: Path) -> None:
     channels = read_recording(write("fif")).channels
     assert channels[1].position_m == pytest.approx((0.01, 0.02, 0.09))
