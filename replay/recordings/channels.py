@@ -1,12 +1,10 @@
-"""What the channel labels, type words and units in a file's header mean."""
+"""What the channel labels and units in a file's header mean."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from rtdecode.contracts import ChannelType, Unit
 from rtdecode.errors import UserError
 from rtdecode.sources.metadata import parse_unit
 
@@ -14,44 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_WORDS = {
-    "eeg": ChannelType.EEG,
-    "mag": ChannelType.MAG,
-    "grad": ChannelType.GRAD,
-    "ref_meg": ChannelType.REF_MEG,
-    "eog": ChannelType.EOG,
-    "heog": ChannelType.EOG,
-    "veog": ChannelType.EOG,
-    "heogl": ChannelType.EOG,
-    "heogr": ChannelType.EOG,
-    "veogb": ChannelType.EOG,
-    "ecg": ChannelType.ECG,
-    "ekg": ChannelType.ECG,
-    "emg": ChannelType.EMG,
-    "stim": ChannelType.STIM,
-    "sti": ChannelType.STIM,
-    "status": ChannelType.STIM,
-    "trig": ChannelType.STIM,
-    "trigger": ChannelType.STIM,
-    "marker": ChannelType.STIM,
-    "markers": ChannelType.STIM,
-    "misc": ChannelType.MISC,
-    "aux": ChannelType.MISC,
-    "acc": ChannelType.MISC,
-    "gyro": ChannelType.MISC,
-    "voxel": ChannelType.VOXEL,
-}
-
-
-def type_from_text(text: str) -> ChannelType | None:
-    """Channel type that a label or type field names, None if it names none.
-
-    Any word of the text counts, a number at its end does not: ``"EOG1"``, ``"EEG Fp1"``, ``"Right AUX"``.
-    """
-    for word in re.findall(r"[A-Za-z_]+", text.casefold()):
-        if (found := _WORDS.get(word)) is not None:
-            return found
-    return None
+    from rtdecode.contracts import Unit
 
 
 def stated_unit(units: str | None) -> tuple[Unit, float] | None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.recordings.channels import cannot_open, stated_unit, type_from_text, unknown_unit
+from replay.recordings.channels import cannot_open, stated_unit, unknown_unit
 from replay.recordings.recording import Markers, Recording, array_reader, bids_entities, segment_starts
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
+from rtdecode.sources.metadata import type_from_text
 
 if TYPE_CHECKING:
     from pathlib import Path

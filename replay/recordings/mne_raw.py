@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.recordings.channels import stated_unit, type_from_text, unknown_unit
+from replay.recordings.channels import stated_unit, unknown_unit
 from replay.recordings.recording import Markers, Recording, bids_entities
 from replay.recordings.triggers import trigger_markers
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
-from rtdecode.sources.metadata import parse_unit
+from rtdecode.sources.metadata import parse_unit, type_from_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

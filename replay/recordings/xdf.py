@@ -1,7 +1,8 @@
 """XDF files, as LabRecorder writes them: one signal stream, and the marker streams beside it.
 
-Stamps of all streams are brought to one clock, and freed of jitter, by pyxdf; each marker then belongs to
-the nearest sample, ties to the earlier.
+Stamps of all streams are brought to one clock by pyxdf; each marker then belongs to the sample with the
+nearest stamp, ties to the earlier. Stamps keep their jitter: a line drawn through all of them would place a
+marker with the help of samples that come after it, which nothing can do live, and so at another sample.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.recordings.channels import cannot_open, stated_unit, type_from_text, unique_names, unknown_unit
-from replay.recordings.recording import GAP_S, Markers, Recording, bids_entities
+from replay.recordings.channels import cannot_open, stated_unit, unique_names, unknown_unit
+from replay.recordings.recording import GAP_S, Markers, Recording, bids_entities, segment_starts
 from replay.recordings.triggers import trigger_markers
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
 from rtdecode.sources.marker_text import ONE_HOT_TYPE, marker_text, one_hot_texts
-from rtdecode.sources.metadata import parse_unit
+from rtdecode.sources.metadata import parse_unit, sensor_position, type_from_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,8 +39,6 @@ BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
 
 _MAGIC = b"XDF:"
 _SAMPLES_TAG = 3
-_LARGEST_HEAD_M = 0.5
-_METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 
 
 def read_xdf(
@@ -54,8 +53,8 @@ def read_xdf(
     """Read an XDF file into memory.
 
     The signal is the one stream of numbers at a regular rate that holds samples. Markers are those of the
-    streams named or typed as markers, or of all irregular streams if none is; a marker further than one
-    sample from any sample (before the start, after the end, in a break) is left out, and logged. A file that
+    streams named or typed as markers, or of all irregular streams if none is; a marker before the
+    start, after the end or in a break, by more than half a sample, is left out, and logged. A file that
     ends in the middle of a chunk, as a crashed recorder leaves it, is read up to there, and that is logged.
 
     Parameters
@@ -82,7 +81,7 @@ def read_xdf(
     listed = _list_streams(path, content)
     chosen = _choose_signal(path, listed, signal_stream)
     beside = [] if marker_channel is not None else _choose_markers(path, listed, chosen, marker_streams)
-    signal, *marking = _load(path, content, [chosen, *beside], break_s=GAP_S + 1 / chosen.rate_hz)
+    signal, *marking = _load(path, content, [chosen, *beside])
 
     channels, factors = _channels(path, signal, stated_unit(units))
     names = [channel.name for channel in channels]
@@ -109,7 +108,7 @@ def read_xdf(
         reader=read,
         simulated=_text(_child(signal.description, "rtdecode"), "simulated") == "true",
         stamps=signal.raw_stamps,
-        segment_starts=signal.segment_starts,
+        segment_starts=segment_starts(signal.stamps, chosen.rate_hz),
         subject=subject,
         session=session,
         run=run,
@@ -191,8 +190,8 @@ class _Listed:
 class _Loaded:
     """A stream with its samples.
 
-    ``stamps`` are on the common clock and free of jitter, ``raw_stamps`` as the file has them. ``values`` has
-    shape ``(n_samples, n_channels)``, or is a list of lists of text.
+    ``stamps`` are on the common clock, ``raw_stamps`` as the file has them. ``values`` has shape
+    ``(n_samples, n_channels)``, or is a list of lists of text.
     """
 
     name: str
@@ -202,7 +201,6 @@ class _Loaded:
     values: Any
     stamps: NDArray[np.float64]
     raw_stamps: NDArray[np.float64]
-    segment_starts: tuple[int, ...]
 
 
 def _list_streams(path: Path, content: bytes) -> list[_Listed]:
@@ -259,12 +257,8 @@ def _choose_markers(
     return [stream for stream in irregular if stream.says_markers] or irregular
 
 
-def _load(path: Path, content: bytes, streams: Sequence[_Listed], break_s: float) -> list[_Loaded]:
-    """Load streams, in the order given.
-
-    ``break_s`` is the shortest step of the stamps that counts as a break: with pyxdf's own (500 samples)
-    shorter ones would be smeared over all stamps.
-    """
+def _load(path: Path, content: bytes, streams: Sequence[_Listed]) -> list[_Loaded]:
+    """Load streams, in the order given."""
     import pyxdf
 
     raw_stamps: dict[int, list[NDArray[np.float64]]] = {stream.stream_id: [] for stream in streams}
@@ -279,8 +273,7 @@ def _load(path: Path, content: bytes, streams: Sequence[_Listed], break_s: float
                 io.BytesIO(content),
                 select_streams=[stream.stream_id for stream in streams],
                 on_chunk=keep_stamps,
-                jitter_break_threshold_seconds=break_s,
-                jitter_break_threshold_samples=0,
+                dejitter_timestamps=False,
             )
     except UserError:
         raise
@@ -296,7 +289,6 @@ def _load(path: Path, content: bytes, streams: Sequence[_Listed], break_s: float
             values=by_id[stream.stream_id]["time_series"],
             stamps=by_id[stream.stream_id]["time_stamps"],
             raw_stamps=np.concatenate([*raw_stamps[stream.stream_id], np.empty(0)]),
-            segment_starts=tuple(int(first) for first, _ in by_id[stream.stream_id]["info"]["segments"]),
         )
         for stream in streams
     ]
@@ -338,7 +330,6 @@ def _channels(
         entries = [{}] * n_channels
     entries = [entry if isinstance(entry, dict) else {} for entry in entries]
     labels = [_text(entry, "label") or f"ch{i + 1}" for i, entry in enumerate(entries)]
-    positions = _positions_m(entries)
     channels, factors = [], []
     for i, name in enumerate(unique_names(labels)):
         kind = type_from_text(_text(entries[i], "type")) or type_from_text(signal.type) or ChannelType.MISC
@@ -349,32 +340,24 @@ def _channels(
         if understood is None:
             raise unknown_unit(path, name, unit_text)
         unit, factor = understood
-        channels.append(Channel(name=name, type=kind, unit=unit, position_m=positions[i]))
+        if kind is ChannelType.MAG and unit is Unit.TESLA_PER_METRE:  # written as "MEG", for both kinds
+            kind = ChannelType.GRAD
+        channels.append(Channel(name=name, type=kind, unit=unit, position_m=_position_m(entries[i])))
         factors.append(factor)
     return tuple(channels), np.asarray(factors)
 
 
-def _positions_m(entries: Sequence[dict[str, Any]]) -> list[tuple[float, float, float] | None]:
-    """Sensor positions in metres.
+def _position_m(entry: dict[str, Any]) -> tuple[float, float, float] | None:
+    """Sensor position in metres, read as from a live stream."""
 
-    The XDF specification asks for millimetres, and some programs write metres; where the file does not say,
-    sensors that all lie within half a metre of the head's centre as they are written are in metres.
-    """
-    locations = [_child(entry, "location") for entry in entries]
-    written = np.full((len(entries), 3), np.nan)
-    for i, location in enumerate(locations):
-        with contextlib.suppress(ValueError):
-            written[i] = [float(_text(location, axis)) for axis in "XYZ"]
-    known = np.all(np.isfinite(written), axis=1) & np.any(written != 0, axis=1)
-    if not np.any(known):
-        return [None] * len(entries)
-    in_metres = np.max(np.linalg.norm(written[known], axis=1)) < _LARGEST_HEAD_M
-    positions: list[tuple[float, float, float] | None] = []
-    for i, location in enumerate(locations):
-        scale = _METRES.get(_text(location, "unit"), 1.0 if in_metres else 1e-3)
-        x, y, z = (written[i] * scale).tolist()
-        positions.append((x, y, z) if known[i] else None)
-    return positions
+    def said(*keys: str) -> str:
+        *above, last = keys
+        inner = entry
+        for key in above:
+            inner = _child(inner, key)
+        return _text(inner, last)
+
+    return sensor_position(said)
 
 
 def _child(entry: dict[str, Any], key: str) -> dict[str, Any]:
@@ -402,24 +385,27 @@ def _aligned_markers(path: Path, signal: _Loaded, streams: Sequence[_Loaded]) ->
     )
     order = np.argsort(stamps, kind="stable")
     stamps, labels = stamps[order], [labels[i] for i in order]
-    nearest = _nearest(signal.stamps, stamps)
-    near = np.abs(signal.stamps[nearest] - stamps) <= 1 / signal.rate_hz
+    nearest, near = _nearest(signal.stamps, stamps, signal.rate_hz)
     if outside := int(np.sum(~near)):
         _log.warning("%s: %d markers lie where there are no samples, and are left out", path, outside)
     kept = [label for label, is_near in zip(labels, near.tolist(), strict=True) if is_near]
     return Markers.in_order(nearest[near], kept)
 
 
-def _nearest(samples: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Index of the sample nearest to each time, ties to the earlier."""
+def _nearest(
+    samples: NDArray[np.float64], times: NDArray[np.float64], rate_hz: float
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Index of the sample nearest to each time, ties to the earlier; and whether there are samples there."""
     order = np.argsort(samples, kind="stable")  # a clock that was set back leaves the stamps out of order
     in_order = samples[order]
     after = np.clip(np.searchsorted(in_order, times), 1, max(len(samples) - 1, 1))
-    before = after - 1
+    before = np.searchsorted(in_order, in_order[after - 1])  # the first of a burst with one stamp
     after = np.minimum(after, len(samples) - 1)
-    is_before = times - in_order[before] <= in_order[after] - times
-    nearest: NDArray[np.int64] = order[np.where(is_before, before, after)]
-    return nearest
+    since, until = times - in_order[before], in_order[after] - times
+    between = (since >= 0) & (until >= 0) & (since + until <= GAP_S + 1 / rate_hz)
+    near = between | (np.minimum(np.abs(since), np.abs(until)) <= 0.5 / rate_hz)
+    nearest: NDArray[np.int64] = order[np.where(np.abs(since) <= np.abs(until), before, after)]
+    return nearest, near
 
 
 def _texts(stream: _Loaded) -> list[list[str]]:

@@ -17,7 +17,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rtdecode.contracts import Channel, ChannelType, Unit
@@ -69,14 +69,23 @@ _TYPES = {
     "eog": ChannelType.EOG,
     "veog": ChannelType.EOG,
     "heog": ChannelType.EOG,
+    "heogl": ChannelType.EOG,
+    "heogr": ChannelType.EOG,
+    "veogb": ChannelType.EOG,
     "ecg": ChannelType.ECG,
     "ekg": ChannelType.ECG,
     "emg": ChannelType.EMG,
     "stim": ChannelType.STIM,
+    "sti": ChannelType.STIM,
+    "status": ChannelType.STIM,
+    "marker": ChannelType.STIM,
+    "markers": ChannelType.STIM,
     "trig": ChannelType.STIM,
     "trigger": ChannelType.STIM,
     "misc": ChannelType.MISC,
     "aux": ChannelType.MISC,
+    "acc": ChannelType.MISC,
+    "gyro": ChannelType.MISC,
     "voxel": ChannelType.VOXEL,
     "fmri": ChannelType.VOXEL,
 }
@@ -121,6 +130,42 @@ def parse_unit(text: str) -> tuple[Unit, float] | None:
             return None
         unit, power = Unit.TESLA_PER_METRE, power - _LENGTH[length]
     return unit, float(f"1e{power}")  # the double nearest to the power of ten, where 10.0**power may not be
+
+
+def type_from_text(text: str) -> ChannelType | None:
+    """Channel type that a type field or a label names, None if it names none.
+
+    Any word of the text counts, a number at its end does not: ``"EOG1"``, ``"EEG Fp1"``, ``"Right AUX"``.
+    """
+    for word in re.findall(r"[a-z_]+", text.casefold()):
+        if (found := _TYPES.get(word)) is not None:
+            return found
+    return None
+
+
+def sensor_position(said: Callable[..., str]) -> tuple[float, float, float] | None:
+    """Sensor position in metres, or None where it is absent or cannot be metres.
+
+    Parameters
+    ----------
+    said
+        What a channel's description says under a path of keys, e.g. ``said("location", "X")``; empty where it
+        says nothing.
+    """
+    if any(said("location", axis) for axis in "XYZ"):
+        power = _LENGTH.get(said("location", "unit").casefold() or "m")
+        texts = [said("location", axis) for axis in "XYZ"]
+    else:
+        power = 0 if said("coord_frame") == _FIFF_HEAD_FRAME else None
+        texts = [said("loc", key) for key in ("R0x", "R0y", "R0z")]
+    if power is None:
+        return None
+    try:
+        x, y, z = (float(text) * float(f"1e{power}") for text in texts)
+    except ValueError:
+        return None
+    distance = math.hypot(x, y, z)
+    return (x, y, z) if 0 < distance < _LARGEST_HEAD_M else None
 
 
 def stream_channels(
@@ -252,8 +297,7 @@ def _names(
 
 def _channel_type(channel_says: str, stream_says: str) -> tuple[ChannelType, bool]:
     """Type of one channel, and whether the channel itself says it (else only the stream as a whole does)."""
-    key = (channel_says or stream_says).casefold()
-    return _TYPES.get(key, ChannelType.MISC), bool(channel_says)
+    return type_from_text(channel_says or stream_says) or ChannelType.MISC, bool(channel_says)
 
 
 def _channel_unit(
@@ -272,26 +316,18 @@ def _channel_unit(
 
 
 def _position(entry: XMLElement | None) -> tuple[float, float, float] | None:
-    """Sensor position in metres, or None where it is absent or cannot be metres."""
+    """Sensor position in metres, or None."""
     if entry is None:
         return None
-    location = entry.child("location")
-    if not location.empty():
-        power = _LENGTH.get(location.child_value("unit").strip().casefold() or "m")
-        keys = ("X", "Y", "Z")
-    else:
-        location = entry.child("loc")
-        frame = entry.child_value("coord_frame").strip()
-        power = 0 if frame == _FIFF_HEAD_FRAME else None
-        keys = ("R0x", "R0y", "R0z")
-    if location.empty() or power is None:
-        return None
-    try:
-        x, y, z = (float(location.child_value(key)) * float(f"1e{power}") for key in keys)
-    except ValueError:
-        return None
-    distance = math.hypot(x, y, z)
-    return (x, y, z) if 0 < distance < _LARGEST_HEAD_M else None
+
+    def said(*keys: str) -> str:
+        *above, last = keys
+        inner = entry
+        for key in above:
+            inner = inner.child(key)
+        return _text(inner, last)
+
+    return sensor_position(said)
 
 
 def _text(entry: XMLElement | None, key: str) -> str:

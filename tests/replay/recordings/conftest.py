@@ -229,17 +229,21 @@ def xdf_bytes(
     marker_values: Sequence[bytes] | None = None,
     marker_channels: Sequence[str] = ("",),
     marker_type: str = "Markers",
+    channel_type: str = "EEG",
+    stamps: np.ndarray | None = None,
+    marker_times: Sequence[float] | None = None,
 ) -> bytes:
     """XDF as LabRecorder writes it.
 
     The marker stream's clock is ``marker_clock_ahead_s`` ahead of the recorder's, which its clock offsets
     tell; markers come ``late_s`` after their samples. ``marker_values`` are the bytes of the four markers.
     """
-    stamps = 5000 + np.arange(N_SAMPLES) / indexed.rate_hz
+    if stamps is None:
+        stamps = 5000 + np.arange(N_SAMPLES) / indexed.rate_hz
     if break_at is not None:
         stamps[break_at:] += break_s
     channels = "".join(
-        f"<channel><label>{name}</label><type>EEG</type><unit>{unit}</unit>{location}</channel>"
+        f"<channel><label>{name}</label><type>{channel_type}</type><unit>{unit}</unit>{location}</channel>"
         for name in indexed.names
     )
     chunks = [_chunk(1, b"<?xml version='1.0'?><info><version>1.0</version></info>")]
@@ -268,6 +272,8 @@ def xdf_bytes(
         rows = indexed.microvolts[first : first + 32].astype("<f8")
         chunks.append(_xdf_samples(1, stamps[first : first + 32], [row.tobytes() for row in rows]))
     marker_stamps = [stamps[sample] + marker_clock_ahead_s + late_s for sample, _ in indexed.markers]
+    if marker_times is not None:
+        marker_stamps, marker_values = list(marker_times), [xdf_text(f"{time}") for time in marker_times]
     if marker_values is None:
         marker_values = [xdf_text(label) for _, label in indexed.markers]
     chunks.append(_xdf_samples(2, np.array(marker_stamps), list(marker_values)))

@@ -10,7 +10,9 @@ import pytest
 
 from replay.recordings import read_recording
 from replay.recordings.xdf import BOUNDARY
+from rtdecode.contracts import ChannelType
 from rtdecode.errors import UserError
+from rtdecode.signal.alignment import SampleClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,16 +75,38 @@ def test_an_unknown_unit_is_refused_unless_stated(write: Any, indexed: Any) -> N
 
 
 @pytest.mark.parametrize(
-    "location",
+    ("location", "position"),
     [
-        "<X>10</X><Y>20</Y><Z>90</Z>",
-        "<X>.01</X><Y>.02</Y><Z>.09</Z>",
-        "<X>1</X><Y>2</Y><Z>9</Z><unit>cm</unit>",
+        ("<X>.01</X><Y>.02</Y><Z>.09</Z>", (0.01, 0.02, 0.09)),
+        ("<X>1</X><Y>2</Y><Z>9</Z><unit>cm</unit>", (0.01, 0.02, 0.09)),
+        ("<X>10</X><Y>20</Y><Z>90</Z><unit>mm</unit>", (0.01, 0.02, 0.09)),
+        ("<X>10</X><Y>20</Y><Z>90</Z>", None),
+        ("<X>.01</X><Y>.02</Y>", None),
     ],
 )
-def test_positions_are_metres_whatever_the_writer_used(write: Any, location: str) -> None:
+def test_positions_are_metres_as_live_or_left_out(
+    write: Any, location: str, position: tuple[float, float, float] | None
+) -> None:
     recording = read_recording(write("xdf", location=f"<location>{location}</location>"))
-    assert recording.channels[1].position_m == pytest.approx((0.01, 0.02, 0.09))
+    assert recording.channels[1].position_m == (None if position is None else pytest.approx(position))
+
+
+def test_types_are_those_that_are_read_live(write: Any) -> None:
+    recording = read_recording(write("xdf", unit="fT/cm", channel_type="MEG"))
+    assert {channel.type for channel in recording.channels} == {ChannelType.GRAD}
+
+
+def test_markers_go_to_the_nearest_stamp_as_it_was_recorded(write: Any, indexed: Any) -> None:
+    """A line through the stamps would move them by what comes later; live nobody knows that."""
+    burst = np.arange(500) // 10 * 10 / indexed.rate_hz  # ten samples share a stamp
+    recording = read_recording(write("xdf", stamps=5000 + burst, marker_times=[5000.041, 5001.019]))
+    # 41 ms: stamps are 40 and 80 ms, sample 10 is the first at 40 ms; 1019 ms: 1000 ms, sample 250
+    assert recording.markers.sample.tolist() == [10, 250]
+    live = SampleClock(indexed.rate_hz, 500)
+    live.append(5000 + burst)
+    assert [live.nearest(time).sample for time in (5000.041, 5001.019)] == [10, 250]
+    np.testing.assert_array_equal(recording.stamps, 5000 + burst)
+    assert recording.segment_starts == (0,)
 
 
 def test_a_file_that_ends_in_the_middle_of_a_chunk_is_read_up_to_there(
