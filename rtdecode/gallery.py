@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from rtdecode.contracts import Contract, EmbeddingSpace, Hit, Ranking
 from rtdecode.errors import MismatchError, UserError, validation_line
 from rtdecode.output import replaced_folder
+from rtdecode.similarity import ranks, standardise, unit_length, varies
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -244,19 +245,18 @@ class Retriever:
                 f"gallery {gallery.description.name!r} and head {head.name!r} live in different spaces: "
                 f"{differences}; use a gallery made with the decoder's encoder"
             )
-        # Below this a float32 divided by it could leave the range of float64 squares.
-        self._varies = np.asarray(head.target_sd) > np.finfo(np.float32).tiny
-        if not self._varies.any():
+        if not varies(head.target_sd).any():
             raise MismatchError(f"head {head.name!r} cannot retrieve: its training targets did not vary")
-        self._mean = np.asarray(head.target_mean)[self._varies]
-        self._sd = np.asarray(head.target_sd)[self._varies]
+        self._mean, self._sd = np.asarray(head.target_mean), np.asarray(head.target_sd)
         self._ids = gallery.stimulus_ids
         self._position = {stimulus_id: index for index, stimulus_id in enumerate(self._ids)}
-        self._index = faiss.IndexFlatIP(int(self._varies.sum()))
+        self._index = faiss.IndexFlatIP(head.space.dim)
         self._index.add(self._standardise(gallery.embeddings))
 
     def rank(self, embedding: np.ndarray, k: int, truth: str | None = None, averaged: int = 1) -> Ranking:
-        """Order the gallery by similarity to one embedding; equal scores keep the gallery's order.
+        """Order the gallery by similarity to one embedding.
+
+        Hits of equal score keep the gallery's order; the rank of the truth counts them against the decoder.
 
         Parameters
         ----------
@@ -271,6 +271,8 @@ class Retriever:
         """
         n = len(self._ids)
         scores, found = self._index.search(self._standardise(embedding[None]), n)
+        by_image = np.empty_like(scores)
+        by_image[0, found[0]] = scores[0]
         order = np.lexsort((found[0], -scores[0]))
         indices = found[0][order]
         position = None if truth is None else self._position.get(truth)
@@ -279,16 +281,13 @@ class Retriever:
                 Hit(stimulus_id=self._ids[index], score=float(np.clip(score, -1.0, 1.0)))
                 for index, score in zip(indices[:k], scores[0][order[:k]], strict=True)
             ),
-            truth_rank=None if position is None else 1 + int(np.flatnonzero(indices == position)[0]),
+            truth_rank=None if position is None else int(ranks(by_image, [position])[0]),
             averaged=averaged,
         )
 
     def _standardise(self, embeddings: np.ndarray) -> np.ndarray:
-        """``(n, dim)`` in raw units to ``(n, n_varying)`` float32 of unit length; zero stays zero."""
-        z = (embeddings[:, self._varies].astype(np.float64) - self._mean) / self._sd
-        length = np.linalg.norm(z, axis=1, keepdims=True)
-        unit: np.ndarray = np.divide(z, length, out=np.zeros_like(z), where=length > 0)
-        return unit.astype(np.float32)
+        """``(n, dim)`` in raw units to the same in float32 of unit length; zero stays zero."""
+        return unit_length(standardise(embeddings, self._mean, self._sd)).astype(np.float32)
 
 
 class RepetitionMeans:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from rtdecode.similarity import ranks, standardise, unit_length
+
 _BLOCK = 1024
 """Trials that are compared with the gallery at a time."""
 
@@ -36,26 +38,6 @@ def pearson(predictions: np.ndarray, targets: np.ndarray) -> float:
     return float(r[varies].mean())
 
 
-def standardise(embeddings: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """Embeddings ``(n, dim)`` centred and scaled by the decoder's statistics, never by the gallery's.
-
-    Parameters
-    ----------
-    embeddings : array of shape (n, dim)
-    mean, sd : arrays of shape (dim,)
-        Of the training targets. A dimension with sd 0 says nothing and becomes 0.
-    """
-    scaled: np.ndarray = np.divide(embeddings - mean, sd, out=np.zeros(embeddings.shape), where=sd > 0)
-    return scaled
-
-
-def unit_length(embeddings: np.ndarray) -> np.ndarray:
-    """Embeddings ``(n, dim)`` scaled to length 1; those that are 0 stay 0."""
-    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    unit: np.ndarray = np.divide(embeddings, length, out=np.zeros_like(embeddings), where=length > 0)
-    return unit
-
-
 def truth_ranks(
     predictions: np.ndarray, gallery: np.ndarray, truth: np.ndarray, mean: np.ndarray, sd: np.ndarray
 ) -> np.ndarray:
@@ -68,27 +50,25 @@ def truth_ranks(
     truth : array of shape (n,)
         Gallery row of each trial's image.
     mean, sd : arrays of shape (dim,)
-        See :func:`standardise`; similarity is the cosine after it.
+        See :func:`rtdecode.similarity.standardise`; similarity is the cosine after it.
 
     Returns
     -------
     array of shape (n,), int
-        Ties count against the decoder: one that always says the same finds nothing.
+        See :func:`rtdecode.similarity.ranks`.
     """
     predictions = unit_length(standardise(predictions, mean, sd))
     gallery = unit_length(standardise(gallery, mean, sd))
-    ranks = np.empty(len(predictions), dtype=np.int64)
+    found = np.empty(len(predictions), dtype=np.int64)
     for start in range(0, len(predictions), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        scores = predictions[rows] @ gallery.T
-        own = np.take_along_axis(scores, np.asarray(truth)[rows, None], axis=1)
-        ranks[rows] = np.count_nonzero(scores >= own, axis=1)
-    return ranks
+        found[rows] = ranks(predictions[rows] @ gallery.T, np.asarray(truth)[rows])
+    return found
 
 
-def top_k(ranks: np.ndarray, k: int) -> float:
-    """Share of trials whose image is among the best ``k``; see :func:`truth_ranks`."""
-    return float(np.mean(ranks <= k))
+def top_k(found: np.ndarray, k: int) -> float:
+    """Share of trials whose image is among the best ``k``, of ranks ``(n,)``; see :func:`truth_ranks`."""
+    return float(np.mean(found <= k))
 
 
 def prototype_contrast(
@@ -106,7 +86,7 @@ def prototype_contrast(
     first, second : arrays of shape (dim,)
         Embeddings of the prototypes.
     mean, sd : arrays of shape (dim,)
-        See :func:`standardise`.
+        See :func:`rtdecode.similarity.standardise`.
     """
     one, other = unit_length(standardise(np.stack([first, second]), mean, sd))
     contrast: np.ndarray = standardise(predictions, mean, sd) @ (one - other)
@@ -130,8 +110,8 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     n_negative = len(positive) - n_positive
     if not n_positive or not n_negative:
         raise ValueError("an AUC needs trials of both kinds")
-    ranks = stats.rankdata(scores)
-    above = ranks[np.asarray(positive, dtype=bool)].sum() - n_positive * (n_positive + 1) / 2
+    order = stats.rankdata(scores)
+    above = order[np.asarray(positive, dtype=bool)].sum() - n_positive * (n_positive + 1) / 2
     return float(above / (n_positive * n_negative))
 
 
