@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+from click.core import ParameterSource
 
 from rtdecode.errors import UserError
+from rtdecode.output import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
     from replay.player import LslPlayer
     from replay.recordings import Recording, TriggerEdge
 
+_OF_LSL = frozenset(
+    {
+        "name",
+        "source_id",
+        "chunk_size",
+        "speed",
+        "stamps",
+        "loop",
+        "no_wait",
+        "wait_timeout_s",
+        "grace_s",
+    }
+)
 _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
 
 
@@ -100,8 +115,11 @@ def replay(
     """
     if bool(decoders) != (out is not None):
         raise click.UsageError("--through and --out go together")
-    if out is not None and out.exists():
-        raise UserError(f"{out} exists already: name another folder for --out, or remove it")
+    if out is not None:
+        _refuse_options_of_lsl()
+        if out.exists():
+            raise UserError(f"{out} exists already: name another folder for --out, or remove it")
+        check_writable(out)
     from replay.recordings import read_recording
 
     recording = read_recording(
@@ -133,6 +151,18 @@ def replay(
         grace_s=grace_s,
     )
     _over_lsl(player, recording)
+
+
+def _refuse_options_of_lsl() -> None:
+    """Refuse what would have no effect with --through."""
+    context = click.get_current_context()
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in _OF_LSL and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise UserError(f"{', '.join(given)} has no effect with --through, which uses no LSL; leave it out")
 
 
 def _through(recording: Recording, decoders: Sequence[Path], out: Path) -> None:

@@ -47,6 +47,24 @@ def write_file(path: Path, data: bytes | str) -> None:
         raise _cannot_write(path, error) from error
 
 
+def check_writable(path: Path) -> None:
+    """Check, before long work, that an output can be written; folders above it are made.
+
+    Raises
+    ------
+    UserError
+        If it cannot.
+    """
+    try:
+        target = path.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        probe = _beside(target, "part")
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Make a folder, replacing an older one only when the new one is complete; folders above it are made.

@@ -62,6 +62,28 @@ def test_what_is_wrong_is_one_line_that_says_what_to_do(csv: Path, arguments: li
     assert "\n" not in str(result.exception)
 
 
+@pytest.mark.parametrize(
+    "option", ["--speed 2", "--loop", "--stamps grid", "--chunk 10", "--no-wait", "--name a", "--grace 1"]
+)
+def test_options_that_have_no_effect_with_a_decoder_are_refused(
+    csv: Path, tmp_path: Path, option: str
+) -> None:
+    arguments = [str(csv), "--through", "d.onnx", "--out", str(tmp_path / "out"), *option.split()]
+    result = CliRunner().invoke(replay, arguments)
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith(f"{option.split()[0]} has no effect with --through")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_decoded(
+    csv: Path, tmp_path: Path
+) -> None:
+    out = csv / "out"  # a file stands in its way
+    result = CliRunner().invoke(replay, [str(tmp_path / "no.csv"), "--through", "d.onnx", "--out", str(out)])
+    assert isinstance(result.exception, UserError)
+    assert "cannot write" in str(result.exception)
+
+
 def test_a_missing_file_exits_with_code_2_and_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rtdecode", "replay", str(tmp_path / "nowhere.xdf")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rtdecode.errors import UserError
-from rtdecode.output import replaced_folder, write_file
+from rtdecode.output import check_writable, replaced_folder, write_file
 
 
 def names(folder: Path) -> list[str]:
@@ -123,6 +123,14 @@ def test_a_file_in_the_way_of_a_folder_is_left_alone(tmp_path: Path) -> None:
 def test_what_the_block_could_not_read_elsewhere_keeps_its_own_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replaced_folder(tmp_path / "out"):
         (tmp_path / "absent").read_bytes()
+
+
+def test_whether_an_output_can_be_written_is_told_before(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "out")
+    assert names(tmp_path / "a") == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        check_writable(tmp_path / "file" / "out")
 
 
 def test_leftovers_of_a_crash_do_no_harm(tmp_path: Path) -> None:
