@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.timeout(300)  # a whole demo, on a machine that may be busy
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     options = ["--headless", "--speed", "3", "--out", folder / "out", "--json", folder / "demo.json"]
-    subprocess.run([sys.executable, "-m", "rtdecode", "demo", *map(str, options)], check=True, timeout=110)
+    subprocess.run([sys.executable, "-m", "rtdecode", "demo", *map(str, options)], check=True, timeout=280)
     return folder
 
 
