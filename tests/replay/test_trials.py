@@ -228,10 +228,9 @@ def test_damage_is_told_in_one_line(tmp_path: Path) -> None:
         content = (folder / "windows_000.npy").read_bytes()
         (folder / "windows_000.npy").write_bytes(content[:-8])
 
-    def poison(folder: Path) -> None:
-        array = np.load(folder / "windows_000.npy")
-        array[1, 2, 0] = np.nan
-        np.save(folder / "windows_000.npy", array)
+    def lengthen(folder: Path) -> None:
+        with (folder / "windows_000.npy").open("ab") as file:
+            file.write(b"1234")
 
     def shorten(folder: Path) -> None:
         pd.read_parquet(folder / "trials.parquet").iloc[:-1].to_parquet(folder / "trials.parquet")
@@ -241,7 +240,7 @@ def test_damage_is_told_in_one_line(tmp_path: Path) -> None:
         table.drop(columns="stimulus_id").to_parquet(folder / "trials.parquet")
 
     assert "missing or damaged" in damaged(truncate)
-    assert "window 1 holds NaN" in damaged(poison)
+    assert "longer than its 2 windows" in damaged(lengthen)
     assert "missing or damaged" in damaged(lambda folder: (folder / "windows_001.npy").unlink())
     assert "2 trials, the windows beside it 3" in damaged(shorten)
     assert "no column stimulus_id" in damaged(without_stimuli)
@@ -250,6 +249,42 @@ def test_damage_is_told_in_one_line(tmp_path: Path) -> None:
     assert "missing or damaged" in damaged(lambda f: (f / "trials.parquet").write_bytes(b"PAR1"))
     with pytest.raises(UserError, match="rtdecode train prepare"):
         TrialSet.open(tmp_path / "nowhere")
+
+
+def test_opening_does_not_read_the_windows(tmp_path: Path) -> None:
+    _write(tmp_path / "set", "aaa")
+    path = tmp_path / "set" / "windows_000.npy"
+    array = np.load(path)
+    array[1, 2, 0] = np.nan  # the writer refuses this; nobody looks for it again
+    np.save(path, array)
+    assert np.isnan(TrialSet.open(tmp_path / "set").windows([1])).any()
+
+
+def test_a_set_that_is_held_open_cannot_be_replaced_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = _write(tmp_path / "set", "aa")
+
+    def held(path: Path, _target: Path) -> None:  # as Windows answers where a file inside is mapped
+        raise PermissionError(13, "Access is denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.rename", held)
+        patch.setattr("pathlib.Path.replace", held)
+        with pytest.raises(UserError, match="cannot write .*Access is denied"):
+            _write(tmp_path / "set", "aaa")
+    assert _names(tmp_path) == ["set"]
+    np.testing.assert_array_equal(TrialSet.open(tmp_path / "set").windows(), windows)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    with pytest.raises(UserError, match="No space left"):
+        _write(tmp_path / "set")
+    assert _names(tmp_path) == []
 
 
 def test_programming_errors_are_not_taken_for_the_users(tmp_path: Path) -> None:
