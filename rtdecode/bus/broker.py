@@ -209,7 +209,9 @@ class Broker:
                     break
                 xpub.send_multipart(frames)
             if xsub in ready:
-                xpub.send_multipart(xsub.recv_multipart())
+                frames = xsub.recv_multipart()
+                if len(frames) > 1:  # a single frame is the broker's own: a welcome, or the answer to a probe
+                    xpub.send_multipart(frames)
             if xpub in ready:
                 subscription = xpub.recv_multipart()[0]
                 if subscription.startswith(b"\x01" + PROBE):

@@ -140,7 +140,7 @@ class Subscriber:
 
 
 class LatestSubscriber:
-    """Receives only ever the newest message: for workers that are slower than the stream.
+    """Receives only ever the newest message: for workers slower than the stream.
 
     A thread drains a :class:`Subscriber` into a one-slot mailbox, so nothing old is ever waiting.
 

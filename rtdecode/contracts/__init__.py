@@ -6,7 +6,6 @@ manifest or of the wire is always deliberate.
 """
 
 from rtdecode.contracts.base import (
-    SCHEMA_VERSION,
     Contract,
 )
 from rtdecode.contracts.manifest import (
@@ -55,7 +54,6 @@ from rtdecode.contracts.signal import (
 )
 
 __all__ = [
-    "SCHEMA_VERSION",
     "Accounts",
     "AnyMessage",
     "Channel",

@@ -7,9 +7,6 @@ import json
 
 from pydantic import BaseModel, ConfigDict
 
-SCHEMA_VERSION = 1
-"""Version of the manifest and of the wire; raised by any change that an older reader would misread."""
-
 
 class Contract(BaseModel):
     """Base of all contracts: frozen, unknown keys refused, NaN and infinity refused."""

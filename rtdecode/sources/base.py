@@ -90,31 +90,3 @@ class StreamDescription:
     simulated: bool = False
     speed: float = 1.0
     recording: str = ""
-
-
-class SignalSource(Protocol):
-    """A running signal stream, owned by one thread."""
-
-    def describe(self) -> StreamDescription:
-        """Return what the stream says about itself."""
-        ...
-
-    def pull(self, timeout_s: float) -> RawChunk | None:
-        """Wait up to ``timeout_s`` seconds for samples; None if none came."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the stream."""
-        ...
-
-
-class MarkerSource(Protocol):
-    """A running marker stream, owned by one thread."""
-
-    def pull(self, timeout_s: float) -> list[RawMarker]:
-        """Wait up to ``timeout_s`` seconds for markers; empty if none came."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the stream."""
-        ...

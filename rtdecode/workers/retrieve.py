@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
@@ -257,6 +258,7 @@ def retrieve(
     """
     endpoints = Endpoints.at(host, publish_port, subscribe_port, control_port)
     worker = RetrievalWorker(Gallery.open(folder), endpoints, top=top, say=click.echo)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: worker.stop())
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
+            signal.signal(getattr(signal, name), lambda *_: worker.stop())
     worker.run()

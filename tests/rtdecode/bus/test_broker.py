@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from rtdecode.bus import Broker, Publisher, Subscriber, WireError
-from rtdecode.bus.sockets import HIGH_WATER_MARK
+from rtdecode.bus.sockets import HIGH_WATER_MARK, PROBE, WELCOME
 from rtdecode.bus.wire import MAX_MESSAGE_BYTES, floats
 from rtdecode.contracts import ControlReply
 from rtdecode.errors import UserError
@@ -104,6 +104,23 @@ def test_what_workers_publish_reaches_subscribers(broker: Broker, verdict: Verdi
         received = subscriber.receive(TIMEOUT_S)
     assert received is not None
     assert (received.message.publisher, received.message.sent_at) == ("worker", 7.0)
+
+
+def test_a_worker_cannot_speak_for_the_broker(broker: Broker) -> None:
+    with zmq.Context() as context, context.socket(zmq.SUB) as subscriber, context.socket(zmq.XPUB) as worker:
+        for socket_ in (subscriber, worker):
+            socket_.setsockopt(zmq.RCVTIMEO, int(TIMEOUT_S * 1000))
+            socket_.setsockopt(zmq.LINGER, 0)
+        subscriber.subscribe(b"")
+        subscriber.connect(broker.endpoints.publish)
+        assert subscriber.recv_multipart() == [WELCOME]
+        subscriber.subscribe(PROBE + b"mine")
+        assert subscriber.recv_multipart() == [PROBE + b"mine"]
+        worker.connect(broker.endpoints.subscribe)
+        assert worker.recv() == b"\x01"  # the broker takes what is sent from here on
+        for frames in ([WELCOME], [PROBE + b"mine"], [b"topic", b"header"]):
+            worker.send_multipart(frames)
+        assert subscriber.recv_multipart() == [b"topic", b"header"]
 
 
 def test_stop_delivers_all_that_was_published_before(verdict: VerdictMessage) -> None:

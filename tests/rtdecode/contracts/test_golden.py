@@ -1,7 +1,7 @@
 """The wire and the manifest change on purpose only.
 
 ``golden`` holds one file of each contract, and the JSON schema of all of them without its prose. After a
-deliberate change write them anew, look at the difference, and raise ``SCHEMA_VERSION`` where an older reader
+deliberate change write them anew, look at the difference, and raise ``schema_version`` where an older reader
 would misread it::
 
     RTDECODE_WRITE_GOLDEN=1 uv run pytest tests/rtdecode/contracts

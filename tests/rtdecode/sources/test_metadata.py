@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtdecode.config import ServeConfig
 from rtdecode.contracts import ChannelType, Unit
 from rtdecode.errors import UserError
 from rtdecode.sources.metadata import parse_unit, stream_channels
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -126,6 +133,21 @@ def test_units_stated_by_type_or_name_overrule_the_stream(make_info) -> None:
     assert stream_channels(info, unit={"Cz": "nV", "eeg": "uV"})[1] == (1e-6, 1e-9)
     with pytest.raises(UserError, match="no channel and no channel type 'Oz'"):
         stream_channels(info, unit={"Oz": "uV"})
+
+
+def test_units_advised_by_the_error_can_be_stated_in_the_configuration(make_info, tmp_path: Path) -> None:
+    info = make_info(["Fz", "Cz"], "uV", "EEG")
+    with pytest.raises(UserError) as caught:
+        stream_channels(info, unit="V")
+    advised = re.search(r"unit = \{ .* \}", str(caught.value))
+    assert advised is not None
+    path = tmp_path / "serve.toml"
+    path.write_text(
+        f'[[streams]]\nid = "eeg"\nlsl = {{ type = "EEG" }}\n{advised[0]}\n'
+        '[[markers.streams]]\ntype = "Markers"\n[[decoders]]\npath = "decoder.onnx"\n'
+    )
+    stated = ServeConfig.load(path).streams[0].unit
+    assert stream_channels(info, unit=stated)[1] == (1e-6, 1e-6)
 
 
 def test_a_stated_unit_that_is_none_is_refused(make_info) -> None:
