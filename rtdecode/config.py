@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from rtdecode.errors import UserError, validation_line
 from rtdecode.sources.lsl_resolve import StreamQuery
@@ -148,18 +148,13 @@ class ServiceSettings(Section):
     allow_speed: bool = False
 
 
-class ServeConfig(BaseSettings):
-    """The whole file. ``RTDECODE_BUS__PUBLISH_PORT=6000`` in the environment overrides ``[bus]``."""
+class FileSettings(BaseSettings):
+    """A configuration that is one TOML file, overridden by the environment."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="RTDECODE_", env_nested_delimiter="__"
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_nested_delimiter="__")
 
-    streams: tuple[SignalStream, ...] = Field(min_length=1)
-    markers: MarkerSettings
-    decoders: tuple[DecoderEntry, ...] = Field(min_length=1)
-    bus: BusSettings = BusSettings()
-    service: ServiceSettings = ServiceSettings()
+    paths_in_file: ClassVar[tuple[str, ...]] = ()
+    """Dotted keys whose values are paths."""
 
     @classmethod
     def settings_customise_sources(
@@ -172,6 +167,39 @@ class ServeConfig(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment overrides the file (which arrives as the constructor's arguments)."""
         return env_settings, init_settings
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a file; paths in it are relative to its folder, those of the environment to the current one.
+
+        Raises
+        ------
+        UserError
+            If it is missing, is not TOML, or it or the environment has unknown or wrong keys.
+        """
+        data = read_toml(path)
+        for key in cls.paths_in_file:
+            _place(data, key.split("."), path.parent)
+        try:
+            return cls(**data)
+        except ValidationError as error:
+            raise UserError(f"{path}: {validation_line(error)}") from error
+        except SettingsError as error:
+            prefix = cls.model_config["env_prefix"]
+            raise UserError(f"environment, {prefix}…: {str(error).splitlines()[0]}") from error
+
+
+class ServeConfig(FileSettings):
+    """The whole file. ``RTDECODE_BUS__PUBLISH_PORT=6000`` in the environment overrides ``[bus]``."""
+
+    model_config = SettingsConfigDict(env_prefix="RTDECODE_")
+    paths_in_file = ("markers.table", "decoders.path")
+
+    streams: tuple[SignalStream, ...] = Field(min_length=1)
+    markers: MarkerSettings
+    decoders: tuple[DecoderEntry, ...] = Field(min_length=1)
+    bus: BusSettings = BusSettings()
+    service: ServiceSettings = ServiceSettings()
 
     @model_validator(mode="after")
     def _streams_named(self) -> Self:
@@ -188,28 +216,6 @@ class ServeConfig(BaseSettings):
                 raise ValueError(f"decoder {decoder.path} names unknown stream {decoder.stream!r}")
         return self
 
-    @classmethod
-    def load(cls, path: Path) -> ServeConfig:
-        """Read a file; paths in it are relative to its folder.
-
-        Raises
-        ------
-        UserError
-            If it is missing, is not TOML, or has unknown or wrong keys.
-        """
-        data = read_toml(path)
-        markers = data.get("markers", {})
-        if isinstance(markers, dict) and isinstance(markers.get("table"), str):
-            markers["table"] = str(path.parent / markers["table"])
-        entries = data.get("decoders")
-        for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, dict) and isinstance(entry.get("path"), str):
-                entry["path"] = str(path.parent / entry["path"])
-        try:
-            return cls(**data)
-        except ValidationError as error:
-            raise UserError(f"{path}: {validation_line(error)}") from error
-
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file.
@@ -225,3 +231,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read configuration {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
+
+
+def _place(table: Any, keys: list[str], folder: Path) -> None:
+    """Make the paths under a dotted key, in each table of an array, relative to a folder."""
+    for one in table if isinstance(table, list) else [table]:
+        if not isinstance(one, dict) or keys[0] not in one:
+            continue
+        if len(keys) > 1:
+            _place(one[keys[0]], keys[1:], folder)
+        elif isinstance(one[keys[0]], str):  # else the model says what is wrong with it
+            one[keys[0]] = str(folder / Path(one[keys[0]]).expanduser())

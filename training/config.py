@@ -1,4 +1,4 @@
-"""Configuration of ``rtdecode train``: one TOML file; unknown keys are errors."""
+"""Configuration of ``rtdecode train``: one TOML file; environment overrides it; unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -8,22 +8,15 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from replay.recordings import read_recording
-from rtdecode.config import read_toml
-from rtdecode.errors import UserError, validation_line
+from rtdecode.config import FileSettings
+from rtdecode.errors import UserError
 from rtdecode.stimuli import StimulusTable
 from training.fit import LinearSettings
 from training.prepare import SignalSettings
@@ -32,14 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from replay.recordings import Recording
-
-
-def _beside_config(path: Path, info: ValidationInfo) -> Path:
-    return Path((info.context or {}).get("folder", ".")) / path.expanduser()
-
-
-ConfigPath = Annotated[Path, AfterValidator(_beside_config)]
-"""A path that is relative to the folder of the configuration file."""
 
 
 class _Section(BaseModel):
@@ -65,7 +50,7 @@ class RecordingEntry(_Section):
         When that was measured.
     """
 
-    path: ConfigPath
+    path: Path
     subject: str | None = None
     session: str | None = None
     run: str | None = None
@@ -113,7 +98,7 @@ class MarkerTable(_Section):
         When that was measured.
     """
 
-    table: ConfigPath
+    table: Path
     key: Literal["code", "label", "order"] = "label"
     ignore: tuple[str, ...] = ()
     delay_s: float = 0.0
@@ -209,8 +194,8 @@ class MissingSettings(_Section):
         return self
 
 
-class TrainConfig(_Section):
-    """The whole file.
+class TrainConfig(FileSettings):
+    """The whole file. ``RTDECODE_TRAIN_MODEL__CLAMP=5`` in the environment overrides ``[model]``.
 
     Parameters
     ----------
@@ -222,8 +207,11 @@ class TrainConfig(_Section):
         Where the recordings come from, for the manifest; the name where left out.
     """
 
+    model_config = SettingsConfigDict(env_prefix="RTDECODE_TRAIN_", allow_inf_nan=False)
+    paths_in_file = ("output", "recordings.path", "markers.table")
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    output: ConfigPath
+    output: Path
     dataset: str | None = None
     recordings: tuple[RecordingEntry, ...] = Field(min_length=1)
     markers: MarkerTable
@@ -241,20 +229,6 @@ class TrainConfig(_Section):
                 "a decoder is trained with one; prepare them apart"
             )
         return self
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a file; paths in it are relative to its folder.
-
-        Raises
-        ------
-        UserError
-            If it is missing, is not TOML, or has unknown or wrong keys.
-        """
-        try:
-            return cls.model_validate(read_toml(path), context={"folder": path.parent})
-        except ValidationError as error:
-            raise UserError(f"{path}: {validation_line(error)}") from error
 
     @property
     def trials_path(self) -> Path:

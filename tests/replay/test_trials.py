@@ -271,7 +271,7 @@ def test_a_set_that_is_held_open_cannot_be_replaced_and_stays(
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.rename", held)
         patch.setattr("pathlib.Path.replace", held)
-        with pytest.raises(UserError, match="cannot write .*Access is denied"):
+        with pytest.raises(UserError, match=r"cannot write .*Access is denied"):
             _write(tmp_path / "set", "aaa")
     assert _names(tmp_path) == ["set"]
     np.testing.assert_array_equal(TrialSet.open(tmp_path / "set").windows(), windows)

@@ -54,6 +54,27 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.model.penalties == (1.0, 10.0)
 
 
+def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RTDECODE_TRAIN_MODEL__CLAMP", "7.5")
+    monkeypatch.setenv("RTDECODE_TRAIN_OUTPUT", "here")
+    monkeypatch.setenv("RTDECODE_TRAIN_SPLIT__TEST_RUNS", '["3"]')
+    monkeypatch.setenv("RTDECODE_MODEL__CLAMP", "9")  # the service's prefix
+    config = _load(tmp_path)
+    assert config.model.clamp == 7.5
+    assert config.model.penalties == (1.0, 10.0)
+    assert config.output == Path("here")
+    assert config.recordings[0].path == tmp_path / "a" / "run1.csv"
+    assert config.split.test_runs == ("3",)
+    monkeypatch.setenv("RTDECODE_TRAIN_MODEL__KLAMP", "7.5")
+    with pytest.raises(UserError, match=r"study.toml: model.klamp: unknown key"):
+        _load(tmp_path)
+    monkeypatch.delenv("RTDECODE_TRAIN_MODEL__KLAMP")
+    monkeypatch.setenv("RTDECODE_TRAIN_SPLIT", "run 3")
+    with pytest.raises(UserError, match=r"environment, RTDECODE_TRAIN_…: .*split") as caught:
+        _load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -74,6 +95,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("[split]", "[missing]\nmax = 2\n[split]", "a max of at least 1 go together"),
         ('name = "study"', 'name = "a study"', "name: "),
         ('name = "study"', "name = study", "is not valid TOML"),
+        ('path = "a/run1.csv"', "path = 3", "recordings.0.path: "),
+        ('[markers]\ntable = "stimuli.csv"\nkey = "code"', "[[markers]]\n", "markers: "),
     ],
 )
 def test_a_wrong_key_is_one_line_that_names_it(tmp_path: Path, old: str, new: str, told: str) -> None:
