@@ -94,6 +94,11 @@ def _model_rows(manifest: DecoderManifest) -> list[tuple[str, str]]:
             f"{origin.n_trials} trials, {origin.hours:.2f} h of {origin.dataset}, "
             f"subjects {', '.join(origin.subjects)}",
         ),
+        (
+            "delays in training",
+            f"markers {1e3 * origin.marker_delay_s:g} ms, stream {1e3 * origin.stream_delay_s:g} ms "
+            "(state the same live)",
+        ),
         ("created", f"{origin.created} ({', '.join(f'{k} {v}' for k, v in origin.versions.items())})"),
     ]
     if manifest.validation is not None:

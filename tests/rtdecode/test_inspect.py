@@ -29,6 +29,14 @@ def test_it_tells_what_a_lab_must_know(path: Path) -> None:
         assert word in done.output
 
 
+def test_it_tells_the_delays_that_training_took_off(tmp_path: Path) -> None:
+    manifest = index_manifest()
+    delayed = manifest.provenance.model_copy(update={"marker_delay_s": 0.03, "stream_delay_s": 0.0125})
+    write_index_decoder(tmp_path / "d.onnx", manifest.model_copy(update={"provenance": delayed}))
+    output = CliRunner().invoke(inspect, [str(tmp_path / "d.onnx")]).output
+    assert "markers 30 ms, stream 12.5 ms" in output
+
+
 def test_its_json_is_the_manifest(path: Path, tmp_path: Path) -> None:
     shown = CliRunner().invoke(inspect, [str(path), "--json", "-"]).output
     CliRunner().invoke(inspect, [str(path), "--json", str(tmp_path / "m.json")])
