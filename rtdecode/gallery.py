@@ -164,6 +164,18 @@ class Gallery:
         return ""
 
 
+def check_replaceable(folder: Path) -> None:
+    """Check that a gallery may be written to a folder.
+
+    Raises
+    ------
+    UserError
+        If it holds something other than a gallery.
+    """
+    if folder.exists() and not (folder / _DESCRIPTION).is_file():
+        raise UserError(f"{folder} exists and is not a gallery: remove it, or choose another folder")
+
+
 def write_gallery(
     folder: Path,
     description: GalleryDescription,
@@ -203,8 +215,7 @@ def write_gallery(
         images=tuple(f"{_THUMBNAILS}/{index:06d}.png" for index in range(len(stimulus_ids))),
         categories=None if categories is None else tuple(categories),
     )
-    if folder.exists() and not (folder / _DESCRIPTION).is_file():
-        raise UserError(f"{folder} exists and is not a gallery: remove it, or choose another folder")
+    check_replaceable(folder)
     columns = {"stimulus_id": gallery.stimulus_ids, "image": gallery.images}
     if gallery.categories is not None:
         columns["category"] = gallery.categories

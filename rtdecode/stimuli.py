@@ -41,7 +41,7 @@ class StimulusTable:
     key
         What a marker's text is compared with: the ``code`` or the ``label`` column, or ``"order"``: the n-th
         marker names row n, and the ``code`` column says which code it must have (as sent: an 8-bit trigger's
-        may be the id modulo 256).
+        may be the id modulo 256). None where no markers are mapped.
     path
         File that the rows come from; images are found relative to it.
 
@@ -51,17 +51,21 @@ class StimulusTable:
         If a column or cell is missing, or a code or label names two rows.
     """
 
-    def __init__(self, rows: pd.DataFrame, key: Key, path: Path) -> None:
+    def __init__(self, rows: pd.DataFrame, key: Key | None, path: Path) -> None:
         self.rows = rows
         self.key = key
         self.path = path
+        self.keys: tuple[str, ...] = ()
+        self._row_of: dict[str, int] = {}
+        self._check_column("stimulus_id")
+        if key is None:
+            return
         column = _KEY_COLUMN[key]
-        for needed in ("stimulus_id", column):
-            self._check_column(needed)
+        self._check_column(column)
         keys = list(rows[column])
         if column == "code":
             keys = [_canonical_code(text) for text in keys]
-        self.keys: tuple[str, ...] = tuple(keys)
+        self.keys = tuple(keys)
         self._row_of = {text: row for row, text in enumerate(self.keys)}
         if key != "order" and len(self._row_of) < len(self.keys):
             seen: set[str] = set()
@@ -72,7 +76,7 @@ class StimulusTable:
             )
 
     @classmethod
-    def load(cls, path: Path, key: Key = "label") -> StimulusTable:
+    def load(cls, path: Path, key: Key | None = "label") -> StimulusTable:
         """Read a table from a ``.csv``, ``.tsv`` or ``.parquet`` file.
 
         Raises
@@ -86,9 +90,9 @@ class StimulusTable:
         if self.rows.empty:
             raise UserError(f"{self.path} has no rows; a stimulus table needs at least one")
         if column not in self.rows:
+            why = "" if self.key is None else f", which key = {self.key!r} needs"
             raise UserError(
-                f"{self.path} has no column {column!r}, which key = {self.key!r} needs; "
-                f"it has {', '.join(map(repr, self.rows.columns))}"
+                f"{self.path} has no column {column!r}{why}; it has {', '.join(map(repr, self.rows.columns))}"
             )
         if (empty := self.rows[column] == "").any():
             raise UserError(f"{self.path}: row {int(empty.argmax()) + 1} has no {column}; fill it in")
@@ -114,6 +118,32 @@ class StimulusTable:
         anchor = Path(pattern).anchor
         folder = Path(anchor) if anchor else self.path.parent
         return tuple(sorted(path for path in folder.glob(pattern.removeprefix(anchor)) if path.is_file()))
+
+    def pictures(self) -> dict[str, tuple[Path, ...]]:
+        """Image files of each stimulus for which the table has an entry, in the table's order.
+
+        Raises
+        ------
+        UserError
+            If the table names no images, a file is not there, or one stimulus has two different entries.
+        """
+        if "image" not in self.rows or (self.rows["image"] == "").all():
+            raise UserError(f"{self.path} names no images: give it a column 'image'")
+        entry: dict[str, str] = {}
+        files: dict[str, tuple[Path, ...]] = {}
+        for row, (stimulus, pattern) in enumerate(
+            zip(self.rows["stimulus_id"], self.rows["image"], strict=True)
+        ):
+            if not pattern or entry.get(stimulus) == pattern:
+                continue
+            if stimulus in entry:
+                raise UserError(
+                    f"{self.path} names two images for {stimulus}: {entry[stimulus]} and {pattern}"
+                )
+            if not (found := self.images(row)):
+                raise UserError(f"{self.path}: no file matches {pattern}, the image of {stimulus}")
+            entry[stimulus], files[stimulus] = pattern, found
+        return files
 
 
 @dataclass(frozen=True, slots=True)

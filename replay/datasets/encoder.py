@@ -55,16 +55,9 @@ def prepare_image(image: AnyImage) -> NDArray[np.uint8]:
         If an array is not uint8, or not a picture.
     """
     if isinstance(image, str | Path):
-        try:
-            with Image.open(image) as opened:
-                opened.load()
-                picture: Image.Image = opened
-        except FileNotFoundError:
-            raise UserError(f"{image}: no such picture") from None
-        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"{image}: cannot be read as a picture ({error}); replace the file") from error
+        picture = open_picture(image)
     elif isinstance(image, Image.Image):
-        picture = image
+        picture = _upright_on_white(image)
     else:
         if image.dtype != np.uint8:
             raise TypeError(f"image arrays are uint8, this one is {image.dtype}")
@@ -72,13 +65,34 @@ def prepare_image(image: AnyImage) -> NDArray[np.uint8]:
             raise ValueError(f"image arrays are (height, width[, 3]), this one is {image.shape}")
         if image.shape == (SIZE_PX, SIZE_PX, 3):
             return image
-        picture = Image.fromarray(image)
+        picture = Image.fromarray(image).convert("RGB")
+    return np.asarray(ImageOps.fit(picture, (SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC))
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """Read a picture as RGB: upright by its EXIF orientation, transparent parts on white.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not a picture.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            return _upright_on_white(opened)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such picture") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as a picture ({error}); replace the file") from error
+
+
+def _upright_on_white(picture: Image.Image) -> Image.Image:
     picture = ImageOps.exif_transpose(picture)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    picture = ImageOps.fit(picture.convert("RGB"), (SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+    return picture.convert("RGB")
 
 
 class BuiltinEncoder:

@@ -1,0 +1,108 @@
+"""``rtdecode gallery``: galleries of one's own pictures, for retrieval to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from replay.datasets.encoder import BuiltinEncoder
+
+_BATCH = 64
+
+
+@click.group()
+def gallery() -> None:
+    """Make galleries that `rtdecode retrieve` chooses images from."""
+
+
+@gallery.command()
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--table",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Stimulus table (CSV, TSV or parquet) with the columns stimulus_id and image, perhaps category.",
+)
+@click.option("--name", help="Name of the gallery; by default the folder's.")
+@click.option(
+    "--thumbnail-px",
+    type=click.IntRange(8, 1024),
+    default=128,
+    show_default=True,
+    help="Longer side of the thumbnails.",
+)
+def make(out: Path, table: Path, name: str | None, thumbnail_px: int) -> None:
+    """Embed the pictures of a stimulus table with the built-in encoder, and write them to the folder OUT.
+
+    An entry in the column image is a path relative to the table, or a pattern such as cat/*.jpg: the stimulus
+    is then the mean of its pictures' embeddings, and its thumbnail the first of them. A gallery that is there
+    already is replaced.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from replay.datasets.encoder import BuiltinEncoder
+    from rtdecode.gallery import GalleryDescription, check_replaceable, write_gallery
+    from rtdecode.output import check_writable
+    from rtdecode.stimuli import StimulusTable
+
+    check_replaceable(out)
+    check_writable(out)
+    stimuli = StimulusTable.load(table, key=None)
+    pictures = stimuli.pictures()
+    rows = stimuli.rows.drop_duplicates("stimulus_id").set_index("stimulus_id").loc[list(pictures)]
+    simulated = "simulated" in rows and bool((rows["simulated"].str.casefold() == "true").any())
+    encoder = BuiltinEncoder()
+    console = Console(stderr=True, highlight=False, markup=False)
+    with Progress(console=console) as bar:
+        embedding = bar.add_task("Embedding", total=sum(map(len, pictures.values())))
+        embeddings = _mean_embeddings(encoder, pictures, lambda n: bar.advance(embedding, n))
+        drawing = bar.add_task("Thumbnails", total=len(pictures))
+        made = write_gallery(
+            out,
+            GalleryDescription(name=name or out.resolve().name, space=encoder.space, simulated=simulated),
+            embeddings,
+            list(pictures),
+            thumbnails=_thumbnails(pictures, thumbnail_px, lambda: bar.advance(drawing)),
+            categories=rows["category"].tolist() if "category" in rows else None,
+        )
+    console.print(f"{len(made)} images in {out}; next: rtdecode retrieve --gallery {out}")
+
+
+def _mean_embeddings(
+    encoder: BuiltinEncoder, pictures: Mapping[str, Sequence[Path]], progress: Callable[[int], None]
+) -> NDArray[np.float32]:
+    """Mean embedding of each stimulus, shape ``(n_stimuli, dim)``, in the order of ``pictures``."""
+    paths = [path for of_stimulus in pictures.values() for path in of_stimulus]
+    counts = [len(of_stimulus) for of_stimulus in pictures.values()]
+    batches = []
+    for start in range(0, len(paths), _BATCH):
+        batch = paths[start : start + _BATCH]
+        batches.append(encoder.encode(batch).astype(np.float64))
+        progress(len(batch))
+    firsts = np.cumsum([0, *counts[:-1]])
+    sums = np.add.reduceat(np.concatenate(batches), firsts)
+    means: NDArray[np.float32] = (sums / np.asarray(counts)[:, None]).astype(np.float32)
+    return means
+
+
+def _thumbnails(
+    pictures: Mapping[str, Sequence[Path]], size_px: int, progress: Callable[[], None]
+) -> Iterator[Image]:
+    """First picture of each stimulus, small."""
+    from replay.datasets.encoder import open_picture
+
+    for first, *_ in pictures.values():
+        picture = open_picture(first)
+        picture.thumbnail((size_px, size_px))
+        progress()
+        yield picture
