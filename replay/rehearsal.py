@@ -180,19 +180,21 @@ def rehearse(
     config.write_text(_serve_config(player, decoder, endpoints), encoding="utf-8")
     with ExitStack() as stack:
         service = stack.enter_context(_Process(["serve", str(config)], folder / "serve.log"))
-        control = stack.enter_context(ControlClient(endpoints.control))
-        service.wait_until(lambda: _answers(control))
-        subscriber = stack.enter_context(
-            Subscriber(endpoints.publish, ("embedding", "verdict", "marker", "retrieval"))
-        )
-        service.wait_until(lambda: subscriber.wait_joined(1.0))
+        worker = None
         if gallery is not None:
             ports = [
                 f"--{name}-port={getattr(endpoints, name).rpartition(':')[2]}"
                 for name in ("publish", "subscribe", "control")
             ]
             worker = _Process(["retrieve", "--gallery", str(gallery), *ports], folder / "retrieve.log")
-            stack.enter_context(worker)
+            stack.enter_context(worker)  # both start at once; the worker waits for the service
+        control = stack.enter_context(ControlClient(endpoints.control))
+        service.wait_until(lambda: _answers(control))
+        subscriber = stack.enter_context(
+            Subscriber(endpoints.publish, ("embedding", "verdict", "marker", "retrieval"))
+        )
+        service.wait_until(lambda: subscriber.wait_joined(1.0))
+        if worker is not None:
             worker.wait_until(lambda: worker.said("ready"))
         with ThreadPoolExecutor(1, thread_name_prefix="player") as thread:
             playing = thread.submit(player.run, progress)

@@ -66,10 +66,10 @@ class Service:
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
         self._clock = LslClock()
-        decoders: dict[str, list[Decoder]] = {stream.id: [] for stream in config.streams}
+        self._by_stream: dict[str, list[Decoder]] = {stream.id: [] for stream in config.streams}
         for entry in config.decoders:
-            decoders[entry.stream or config.streams[0].id].append(Decoder(entry.path))
-        self._decoders = [decoder for group in decoders.values() for decoder in group]
+            self._by_stream[entry.stream or config.streams[0].id].append(Decoder(entry.path))
+        self._decoders = [decoder for group in self._by_stream.values() for decoder in group]
         bus = config.bus
         self._broker = Broker(
             bus.host,
@@ -81,7 +81,7 @@ class Service:
         )
         self._gate = MarkerGate.from_settings(config.markers)
         self._engine = Engine(
-            decoders,
+            self._by_stream,
             self._gate,
             self._clock,
             self._broker.publish,
@@ -153,6 +153,20 @@ class Service:
     def request_stop(self) -> None:
         """Ask for a stop; from any thread or signal handler."""
         self._stop.set()
+
+    def remarks(self) -> list[str]:
+        """What differs from how the decoders were trained, a line each: right on another rig, or a mistake."""
+        return [
+            f"decoder {decoder.name!r} was trained with a {what} delay of {1e3 * trained:g} ms, "
+            f"the configuration has {1e3 * configured:g} ms"
+            for stream in self._config.streams
+            for decoder in self._by_stream[stream.id]
+            for what, trained, configured in (
+                ("stream", decoder.manifest.provenance.stream_delay_s, stream.delay_s),
+                ("marker", decoder.manifest.provenance.marker_delay_s, self._config.markers.delay_s),
+            )
+            if trained != configured
+        ]
 
     def mapping(self) -> MappingReport | None:
         """How well the markers kept step with the table of stimuli; None without one."""
@@ -257,6 +271,8 @@ def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
             signal.signal(getattr(signal, name), on_signal)
+    for remark in service.remarks():
+        log.warning(remark)
     with service:
         service.connect()
         where = service.endpoints

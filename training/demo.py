@@ -46,7 +46,7 @@ _IMAGES_PER_CATEGORY = 75
 _SOA_S = 0.3
 """Onset to onset; shorter than the window, so that windows overlap as in rapid presentation."""
 
-_LEAD_IN_S = 7.0
+_LEAD_IN_S = 6.0
 """Longer than the front end's warm-up, so that every trial gets its window."""
 
 _SIGNAL = SignalSettings(
