@@ -6,17 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
     from PIL.Image import Image
-
-    from replay.datasets.encoder import BuiltinEncoder
-
-_BATCH = 64
 
 
 @click.group()
@@ -50,7 +44,7 @@ def make(out: Path, table: Path, name: str | None, thumbnail_px: int) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from replay.datasets.encoder import BuiltinEncoder
+    from replay.datasets.encoder import BuiltinEncoder, mean_embeddings
     from rtdecode.gallery import GalleryDescription, check_replaceable, write_gallery
     from rtdecode.output import check_writable
     from rtdecode.stimuli import StimulusTable
@@ -65,7 +59,9 @@ def make(out: Path, table: Path, name: str | None, thumbnail_px: int) -> None:
     console = Console(stderr=True, highlight=False, markup=False)
     with Progress(console=console) as bar:
         embedding = bar.add_task("Embedding", total=sum(map(len, pictures.values())))
-        embeddings = _mean_embeddings(encoder, pictures, lambda n: bar.advance(embedding, n))
+        embeddings = mean_embeddings(
+            encoder, list(pictures.values()), lambda n: bar.update(embedding, completed=n)
+        )
         drawing = bar.add_task("Thumbnails", total=len(pictures))
         made = write_gallery(
             out,
@@ -76,23 +72,6 @@ def make(out: Path, table: Path, name: str | None, thumbnail_px: int) -> None:
             categories=rows["category"].tolist() if "category" in rows else None,
         )
     console.print(f"{len(made)} images in {out}; next: rtdecode retrieve --gallery {out}")
-
-
-def _mean_embeddings(
-    encoder: BuiltinEncoder, pictures: Mapping[str, Sequence[Path]], progress: Callable[[int], None]
-) -> NDArray[np.float32]:
-    """Mean embedding of each stimulus, shape ``(n_stimuli, dim)``, in the order of ``pictures``."""
-    paths = [path for of_stimulus in pictures.values() for path in of_stimulus]
-    counts = [len(of_stimulus) for of_stimulus in pictures.values()]
-    batches = []
-    for start in range(0, len(paths), _BATCH):
-        batch = paths[start : start + _BATCH]
-        batches.append(encoder.encode(batch).astype(np.float64))
-        progress(len(batch))
-    firsts = np.cumsum([0, *counts[:-1]])
-    sums = np.add.reduceat(np.concatenate(batches), firsts)
-    means: NDArray[np.float32] = (sums / np.asarray(counts)[:, None]).astype(np.float32)
-    return means
 
 
 def _thumbnails(

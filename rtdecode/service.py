@@ -155,7 +155,7 @@ class Service:
         self._stop.set()
 
     def remarks(self) -> list[str]:
-        """What differs from how the decoders were trained, a line each: right on another rig, or a mistake."""
+        """Delays that differ from those of the training, a line each: right on another rig, or a mistake."""
         return [
             f"decoder {decoder.name!r} was trained with a {what} delay of {1e3 * trained:g} ms, "
             f"the configuration has {1e3 * configured:g} ms"

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtdecode.errors import UserError
+from replay.datasets.encoder import mean_embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
+    from replay.datasets.encoder import Encoder
     from rtdecode.contracts import EmbeddingSpace
     from rtdecode.stimuli import StimulusTable
-
-_BATCH = 64
-
-
-class Encoder(Protocol):
-    """Embeds images into one space, as :class:`replay.datasets.encoder.BuiltinEncoder` does."""
-
-    space: EmbeddingSpace
-
-    def encode(self, images: Iterable[Path]) -> np.ndarray:
-        """Embed pictures, ``(n, dim)``, raw projections."""
 
 
 @dataclass(frozen=True)
@@ -95,30 +84,9 @@ def embed_stimuli(
         If the table names no images, an image is missing or damaged, a pattern matches nothing, or one
         stimulus has two different entries.
     """
-    rows = stimuli.rows
-    if "image" not in rows or (rows["image"] == "").all():
-        raise UserError(f"{stimuli.path} names no images: give it a column 'image'")
-    entry: dict[str, str] = {}
-    images: list[Path] = []
-    owner: list[int] = []
-    for row, (stimulus, pattern) in enumerate(zip(rows["stimulus_id"], rows["image"], strict=True)):
-        if not pattern or entry.get(stimulus) == pattern:
-            continue
-        if stimulus in entry:
-            raise UserError(
-                f"{stimuli.path} names two images for {stimulus}: {entry[stimulus]} and {pattern}"
-            )
-        found = stimuli.images(row)
-        if not found:
-            raise UserError(f"{stimuli.path}: no file matches {pattern}, the image of {stimulus}")
-        owner += [len(entry)] * len(found)
-        images += found
-        entry[stimulus] = pattern
-    sums = np.zeros((len(entry), encoder.space.dim))
-    for start in range(0, len(images), _BATCH):
-        batch = slice(start, start + _BATCH)
-        np.add.at(sums, owner[batch], encoder.encode(images[batch]))
-        if progress is not None:
-            progress(min(start + _BATCH, len(images)), len(images))
-    embeddings = sums / np.bincount(owner)[:, None]
-    return Targets(tuple(entry), embeddings.astype(np.float32), encoder.space)
+    pictures = stimuli.pictures()
+    n_images = sum(map(len, pictures.values()))
+    embeddings = mean_embeddings(
+        encoder, list(pictures.values()), None if progress is None else lambda done: progress(done, n_images)
+    )
+    return Targets(tuple(pictures), embeddings, encoder.space)

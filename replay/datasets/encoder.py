@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -14,7 +14,7 @@ from rtdecode.contracts import EmbeddingSpace
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -163,3 +163,51 @@ class BuiltinEncoder:
     def _run(self, batch: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         embeddings: NDArray[np.float32] = self._session.run(None, {"images": np.stack(batch)})[0]
         return embeddings
+
+
+class Encoder(Protocol):
+    """Anything that embeds pictures."""
+
+    space: EmbeddingSpace
+
+    def encode(self, images: Iterable[AnyImage]) -> NDArray[np.float32]:
+        """Embeddings ``(n, dim)`` of pictures."""
+        ...
+
+
+def mean_embeddings(
+    encoder: Encoder,
+    pictures: Sequence[Sequence[Path]],
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Embed stimuli of one or several pictures each.
+
+    Parameters
+    ----------
+    encoder
+        Embeds the pictures.
+    pictures
+        Files of each stimulus, at least one.
+    progress
+        Called with the number of pictures done.
+
+    Returns
+    -------
+    array of shape (n_stimuli, dim), float32
+        Mean over the pictures of each stimulus.
+
+    Raises
+    ------
+    UserError
+        If a picture cannot be read.
+    """
+    paths = [path for of_stimulus in pictures for path in of_stimulus]
+    owner = np.repeat(np.arange(len(pictures)), [len(of_stimulus) for of_stimulus in pictures])
+    sums = np.zeros((len(pictures), encoder.space.dim))
+    for start in range(0, len(paths), _BATCH):
+        batch = slice(start, start + _BATCH)
+        np.add.at(sums, owner[batch], encoder.encode(paths[batch]))
+        if progress is not None:
+            progress(min(start + _BATCH, len(paths)))
+    means: NDArray[np.float32] = (sums / np.bincount(owner)[:, None]).astype(np.float32)
+    return means

@@ -115,7 +115,7 @@ class EegSettings(Contract):
     seed: int = Field(default=0, ge=0)
     subject: int = Field(default=1, ge=0)
     rate_hz: float = Field(default=1000.0, ge=200)
-    snr: float = Field(default=0.13, ge=0)
+    snr: float = Field(default=0.16, ge=0)
     noise: float = Field(default=1.0, ge=0)
     nonlinearity: float = Field(default=0.3, ge=0, le=1)
     latency_jitter_s: float = Field(default=0.006, ge=0, le=0.03)
