@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from rtdecode.config import ServeConfig
+from rtdecode.config import BusSettings, ServeConfig, ServiceSettings
 from rtdecode.errors import UserError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MINIMAL = """
 [[streams]]
@@ -64,3 +61,9 @@ def test_a_wrong_file_is_one_line_that_names_the_key(tmp_path: Path, text: str, 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read configuration"):
         ServeConfig.load(tmp_path / "nothing.toml")
+
+
+def test_the_documented_example_is_valid_and_tells_the_defaults() -> None:
+    example = ServeConfig.load(Path(__file__).parents[2] / "examples" / "serve.toml")
+    assert example.bus == BusSettings()
+    assert example.service == ServiceSettings()
