@@ -84,6 +84,16 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
     help="Decode with this ONNX file instead, without LSL, as fast as it goes; may be given more than once.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="With --through: folder for what was decoded.")
+@click.option(
+    "--table", type=click.Path(path_type=Path), help="With --through: stimulus table; a label is one without."
+)
+@click.option(
+    "--key",
+    type=click.Choice(["code", "label", "order"]),
+    default="label",
+    show_default=True,
+    help="With --table: how a marker names its row.",
+)
 def replay(
     file: Path,
     name: str | None,
@@ -104,6 +114,8 @@ def replay(
     rate_hz: float | None,
     decoders: tuple[Path, ...],
     out: Path | None,
+    table: Path | None,
+    key: Literal["code", "label", "order"],
 ) -> None:
     """Stream a recording over LSL, in real time, with its markers beside it.
 
@@ -133,7 +145,7 @@ def replay(
         trigger_edge=trigger_edge,
     )
     if out is not None:
-        _through(recording, decoders, out)
+        _through(recording, decoders, out, table, key)
         return
 
     from replay.player import LslPlayer  # after the file was found good: loads liblsl
@@ -165,20 +177,30 @@ def _refuse_options_of_lsl() -> None:
         raise UserError(f"{', '.join(given)} has no effect with --through, which uses no LSL; leave it out")
 
 
-def _through(recording: Recording, decoders: Sequence[Path], out: Path) -> None:
+def _through(
+    recording: Recording,
+    decoders: Sequence[Path],
+    out: Path,
+    table: Path | None,
+    key: Literal["code", "label", "order"],
+) -> None:
     """Decode on a virtual clock, and write what came out."""
     from rich.console import Console
     from rich.progress import Progress
 
     from replay.virtual import run_virtual
     from rtdecode.decoder import Decoder
+    from rtdecode.gate import MarkerGate
+    from rtdecode.stimuli import StimulusMapper, StimulusTable
 
+    gate = MarkerGate(mapper=None if table is None else StimulusMapper(StimulusTable.load(table, key)))
     console = Console(stderr=True, highlight=False, markup=False)
     with Progress(console=console) as bar:
         task = bar.add_task("Decoding", total=recording.n_samples)
         run = run_virtual(
             recording,
             [Decoder(path) for path in decoders],
+            gate=gate,
             progress=lambda n_samples: bar.update(task, completed=n_samples),
         )
     run.save(out)

@@ -56,6 +56,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
+        click.echo("rtdecode: stopped", err=True)
         sys.exit(130)
     except UserError as error:
         if debug:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -180,12 +181,14 @@ class FileSettings(BaseSettings):
         data = read_toml(path)
         for key in cls.paths_in_file:
             _place(data, key.split("."), path.parent)
+        prefix = cls.model_config["env_prefix"]
         try:
             return cls(**data)
         except ValidationError as error:
-            raise UserError(f"{path}: {validation_line(error)}") from error
+            overridden = any(name.startswith(prefix) for name in os.environ)
+            where = f"{path}, or {prefix}… in the environment" if overridden else path
+            raise UserError(f"{where}: {validation_line(error)}") from error
         except SettingsError as error:
-            prefix = cls.model_config["env_prefix"]
             raise UserError(f"environment, {prefix}…: {str(error).splitlines()[0]}") from error
 
 

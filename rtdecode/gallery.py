@@ -90,7 +90,10 @@ class Gallery:
             If a file is missing or damaged, or they do not fit together.
         """
         if not (folder / _DESCRIPTION).is_file():
-            raise UserError(f"{folder} is not a gallery: it holds no {_DESCRIPTION}")
+            raise UserError(
+                f"{folder} is not a gallery (it holds no {_DESCRIPTION}): "
+                "make one with `rtdecode gallery make`"
+            )
         name = _DESCRIPTION
         try:
             description = GalleryDescription.model_validate_json((folder / name).read_bytes(), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import uuid
 from contextlib import contextmanager
@@ -135,4 +136,5 @@ def _beside(target: Path, why: str) -> Path:
 
 def _cannot_write(path: Path, error: OSError) -> UserError:
     reason = error.strerror or str(error).partition("\n")[0]
-    return UserError(f"cannot write {path}: {reason}; free some space there, or name another place")
+    free = "free some space there, or " if error.errno == errno.ENOSPC else ""
+    return UserError(f"cannot write {path}: {reason}; {free}name another place")

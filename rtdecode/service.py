@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 1.0
+_BEATS_PER_LOG = 10
 _INTERRUPTIBLE_S = 0.2
 
 State = Literal["connecting", "live", "stopping", "stopped"]
@@ -146,9 +147,16 @@ class Service:
         self._set_state("live")
 
     def wait(self) -> None:
-        """Publish a heartbeat each second until a stop is requested."""
+        """Publish a heartbeat each second, and log progress now and then, until a stop is requested."""
+        beats, told = 0, ""
         while not self._stop.wait(_HEARTBEAT_S):
-            self._broker.publish(self.status())
+            status = self.status()
+            self._broker.publish(status)
+            beats += 1
+            progress = _counts(status.accounts.requests)
+            if beats % _BEATS_PER_LOG == 0 and progress != told:
+                log.info("requests so far: %s", progress)
+                told = progress
 
     def request_stop(self) -> None:
         """Ask for a stop; from any thread or signal handler."""

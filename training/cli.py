@@ -45,8 +45,8 @@ _progress_console = Console(stderr=True)
 def train() -> None:
     """Fit decoders offline.
 
-    One TOML file says everything; run prepare, fit and evaluate with it, in this order. Test trials are only
-    ever looked at by evaluate.
+    One TOML file says everything. Run prepare first; then fit for a decoder and evaluate for its scores. Test
+    trials are only ever looked at by evaluate.
     """
 
 
@@ -57,6 +57,10 @@ def prepare_command(config: Path, json_path: Path | None) -> None:
     """Cut recordings into windows, through the filter that runs live."""
     settings = TrainConfig.load(config)
     recordings = [entry.open() for entry in settings.recordings]
+    try:
+        settings.stimuli().pictures()
+    except UserError as error:
+        _remark(f"warning: fit and evaluate will need the images: {error}")
     with _progress("Filtering and cutting") as progress:
         trials = prepare(
             recordings,

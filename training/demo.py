@@ -105,7 +105,7 @@ def demo(out: Path, json_path: Path | None, headless: bool, speed: float, seed: 
     use_loopback()  # before anything loads liblsl: a lab's streams must not meet the demo's
     console = Console(stderr=True)
     console.print(f"[yellow]{_NOTICE}[/yellow]", highlight=False)
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out)
     columns = (TextColumn("{task.description:<34}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
 
@@ -122,6 +122,20 @@ def demo(out: Path, json_path: Path | None, headless: bool, speed: float, seed: 
     console.print(f"Look into the decoder: rtdecode inspect {out / 'decoder.onnx'}", highlight=False)
     if not headless:
         click.launch(str(out / "contact_sheet.png"))
+
+
+def _claim(out: Path) -> None:
+    """Make the demo's folder, or take one that an earlier demo made.
+
+    Raises
+    ------
+    UserError
+        If it holds something else.
+    """
+    mark = out / ".rtdecode-demo"
+    if out.is_dir() and any(out.iterdir()) and not mark.is_file():
+        raise UserError(f"{out} holds other files: name an empty or a new folder with --out")
+    write_file(mark, "This folder was made by rtdecode demo, which may overwrite all that it holds.\n")
 
 
 def run_demo(

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+KINDS = ("embedding", "verdict", "marker", "retrieval", "status")
+"""Kinds of messages on the bus."""
+
 _WAKE_S = 0.2
 """How often an idle wait looks whether it should end; messages never wait for it."""
 
@@ -46,9 +49,16 @@ class Subscriber:
         Messages that never came, by the jumps in their sequence numbers.
     refused
         Messages that were malformed.
+
+    Raises
+    ------
+    ValueError
+        If a kind does not exist.
     """
 
     def __init__(self, endpoint: str, kinds: Sequence[str] = ("embedding",)) -> None:
+        if unknown := [kind for kind in kinds if kind not in KINDS]:
+            raise ValueError(f"no messages of kind {unknown[0]!r}; there are {', '.join(KINDS)}")
         self.joined = threading.Event()
         self.lost = 0
         self.refused = 0

@@ -13,7 +13,9 @@ from replay.virtual import run_virtual
 from rtdecode.contracts import Fate, Verdict
 from rtdecode.decoder import Decoder
 from rtdecode.errors import UserError
+from rtdecode.gate import MarkerGate
 from rtdecode.signal.design import design_iir
+from rtdecode.stimuli import StimulusMapper, StimulusTable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,3 +114,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(decoder: Decoder, tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         run_virtual(recording([100]), [decoder]).save(tmp_path / "file" / "out")
+
+
+def test_a_table_names_the_stimuli_of_a_run_through_a_decoder(tmp_path: Path, decoder: Decoder) -> None:
+    (tmp_path / "stimuli.csv").write_text("label,stimulus_id\nm0,cat\nm1,dog\n")
+    mapper = StimulusMapper(StimulusTable.load(tmp_path / "stimuli.csv", "label"))
+    run = run_virtual(recording([100, 300, 500]), [decoder], gate=MarkerGate(mapper=mapper))
+    assert [message.stimulus_id for message in run.decoded] == ["cat", "dog"]
+    assert run.accounts is not None
+    assert run.accounts.markers[Fate.IGNORED] == 1

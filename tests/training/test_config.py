@@ -66,7 +66,9 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
     assert config.recordings[0].path == tmp_path / "a" / "run1.csv"
     assert config.split.test_runs == ("3",)
     monkeypatch.setenv("RTDECODE_TRAIN_MODEL__KLAMP", "7.5")
-    with pytest.raises(UserError, match=r"study.toml: model.klamp: unknown key"):
+    with pytest.raises(
+        UserError, match=r"study.toml, or RTDECODE_TRAIN_… in the environment: model.klamp: unknown"
+    ):
         _load(tmp_path)
     monkeypatch.delenv("RTDECODE_TRAIN_MODEL__KLAMP")
     monkeypatch.setenv("RTDECODE_TRAIN_SPLIT", "run 3")
