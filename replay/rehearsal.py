@@ -10,7 +10,7 @@ import json
 import socket
 import subprocess
 import sys
-import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -33,13 +33,15 @@ from rtdecode.errors import UserError
 from rtdecode.sources.lsl import LslClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import numpy as np
 
     from replay.recordings.recording import Recording
     from rtdecode.bus.wire import Received
+
+_PORTS = ("publish_port", "subscribe_port", "control_port")
 
 _START_S = 60.0
 """How long a process may take to start on a slow machine."""
@@ -172,21 +174,19 @@ def rehearse(
         If a process does not start, or ends too early.
     """
     answers = Answers()
-    endpoints = Endpoints.at("127.0.0.1", *_free_ports(3))
+    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    endpoints = Endpoints.at("127.0.0.1", **ports)
     player = LslPlayer(
         recording, name=f"{recording.name}-rehearsal", speed=speed, wait_timeout_s=_START_S, grace_s=1.0
     )
     config = folder / "serve.toml"
-    config.write_text(_serve_config(player, decoder, endpoints), encoding="utf-8")
+    config.write_text(_serve_config(player, decoder, ports), encoding="utf-8")
     with ExitStack() as stack:
         service = stack.enter_context(_Process(["serve", str(config)], folder / "serve.log"))
         worker = None
         if gallery is not None:
-            ports = [
-                f"--{name}-port={getattr(endpoints, name).rpartition(':')[2]}"
-                for name in ("publish", "subscribe", "control")
-            ]
-            worker = _Process(["retrieve", "--gallery", str(gallery), *ports], folder / "retrieve.log")
+            flags = [f"--{name.replace('_', '-')}={port}" for name, port in ports.items()]
+            worker = _Process(["retrieve", "--gallery", str(gallery), *flags], folder / "retrieve.log")
             stack.enter_context(worker)  # both start at once; the worker waits for the service
         control = stack.enter_context(ControlClient(endpoints.control))
         service.wait_until(lambda: _answers(control))
@@ -255,7 +255,7 @@ class _Process:
             self.check()
             if clock.now() > deadline:
                 raise UserError(f"{self._name} was not ready within {_START_S:g} s; see {self._log}")
-            threading.Event().wait(0.05)  # another process: nothing here to wait on
+            time.sleep(0.05)  # another process: nothing here to wait on
 
     def wait_for_end(self) -> None:
         """Wait until it has ended by itself.
@@ -300,11 +300,7 @@ def _free_ports(n: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _serve_config(player: LslPlayer, decoder: Path, endpoints: Endpoints) -> str:
-    ports = {
-        f"{name}_port": int(getattr(endpoints, name).rpartition(":")[2])
-        for name in ("publish", "subscribe", "control")
-    }
+def _serve_config(player: LslPlayer, decoder: Path, ports: Mapping[str, int]) -> str:
     lines = [
         "[[streams]]",
         'id = "replay"',

@@ -153,8 +153,7 @@ class Service:
             status = self.status()
             self._broker.publish(status)
             beats += 1
-            progress = _counts(status.accounts.requests)
-            if beats % _BEATS_PER_LOG == 0 and progress != told:
+            if beats % _BEATS_PER_LOG == 0 and (progress := _counts(status.accounts.requests)) != told:
                 log.info("requests so far: %s", progress)
                 told = progress
 

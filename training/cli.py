@@ -57,8 +57,9 @@ def prepare_command(config: Path, json_path: Path | None) -> None:
     """Cut recordings into windows, through the filter that runs live."""
     settings = TrainConfig.load(config)
     recordings = [entry.open() for entry in settings.recordings]
+    stimuli = settings.stimuli()
     try:
-        settings.stimuli().pictures()
+        stimuli.pictures()
     except UserError as error:
         _remark(f"warning: fit and evaluate will need the images: {error}")
     with _progress("Filtering and cutting") as progress:
@@ -66,7 +67,7 @@ def prepare_command(config: Path, json_path: Path | None) -> None:
             recordings,
             settings.signal,
             settings.trials_path,
-            stimuli=settings.stimuli(),
+            stimuli=stimuli,
             ignore=settings.markers.ignore,
             marker_delay_s=settings.markers.delay_s,
             stream_delay_s=settings.stream_delay_s,

@@ -254,7 +254,7 @@ def _fault(trial: _Trial, recording: Recording, signal: SignalContract) -> str |
     start, stop = trial.onset + signal.window.first_sample, trial.onset + signal.window.last_sample + 1
     if start < begin:
         return before
-    if start < begin + math.ceil(signal.warmup_s * signal.rate_hz - 1e-9):
+    if start < begin + signal.warmup_samples:
         return Verdict.WARMING_UP.value
     return after if stop > end else None
 

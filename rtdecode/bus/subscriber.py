@@ -7,12 +7,13 @@ import threading
 import time
 import uuid
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, get_args
 
 import zmq
 
 from rtdecode.bus.sockets import PROBE, WELCOME, milliseconds, open_socket
 from rtdecode.bus.wire import WireError, decode
+from rtdecode.contracts import AnyMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-KINDS = ("embedding", "verdict", "marker", "retrieval", "status")
+KINDS: tuple[str, ...] = tuple(
+    message.model_fields["kind"].default for message in get_args(get_args(AnyMessage)[0])
+)
 """Kinds of messages on the bus."""
 
 _WAKE_S = 0.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -184,6 +185,11 @@ class SignalContract(Contract):
     def warmup_s(self) -> float:
         """Seconds after a segment's first sample during which windows are not to be trusted."""
         return sum(step.warmup_s for step in self.front_end)
+
+    @property
+    def warmup_samples(self) -> int:
+        """The same in whole samples at the native rate."""
+        return math.ceil(self.warmup_s * self.rate_hz - 1e-9)  # rounding must not add a sample
 
     @property
     def delay_s(self) -> float:

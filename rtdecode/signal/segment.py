@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,7 +77,7 @@ class Segment:
         n_channels = len(signal.channels)
         self.index = index
         self.origin = origin
-        self.warmup_samples = math.ceil(signal.warmup_s * signal.rate_hz - 1e-9)
+        self.warmup_samples = signal.warmup_samples
         self.ended = False
         self.ring = Ring(capacity, n_channels)
         self._front_end = FrontEnd(signal.front_end, n_channels, signal.rate_hz)
