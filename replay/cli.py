@@ -65,8 +65,9 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
 @click.option("--trigger-mask", type=int, help="Bits of a trigger channel that belong to the code, e.g. 255.")
 @click.option(
     "--trigger-edge",
-    type=click.Choice(["rising", "change"]),
-    help="A marker is each step from zero to a code, or each change to a code. [default: rising]",
+    type=click.Choice(["rising", "change", "falling"]),
+    help="A marker is each step from zero to a code, each change to a code, or each step back to zero. "
+    "[default: rising]",
 )
 @click.option("--signal-stream", help="Name of the signal stream in an XDF file that has several.")
 @click.option(

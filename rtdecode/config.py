@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from rtdecode.contracts import ChannelType
 from rtdecode.errors import UserError, validation_line
 from rtdecode.sources.lsl_resolve import StreamQuery
 
@@ -62,13 +63,14 @@ class TriggerChannel(Section):
         Bits that belong to the code; the others are set to zero first.
     edge
         ``"rising"``: each step from zero to a code is a marker. ``"change"``: also each step from a code to
-        another, for hardware that holds its lines between triggers.
+        another, for hardware that holds its lines between triggers. ``"falling"``: each step from a code to
+        zero, for lines that idle high or pulses whose end is the event.
     """
 
     stream: str
     channel: str
     mask: int = Field(default=0xFFFF, gt=0)
-    edge: Literal["rising", "change"] = "rising"
+    edge: Literal["rising", "change", "falling"] = "rising"
 
 
 class MarkerSettings(Section):
@@ -84,6 +86,9 @@ class MarkerSettings(Section):
         Table of stimuli (CSV, TSV or parquet); without one, a marker's text is its stimulus.
     key
         How a marker names its row: by ``code`` or ``label``, or by ``order``: the n-th marker is row n.
+    json_key
+        Markers are JSON objects, and this key's value (dots lead into nested ones) is what they say; None
+        takes their text as it is.
     ignore
         Patterns (``*`` and ``?``) of markers that are no stimuli.
     delay_s
@@ -96,33 +101,107 @@ class MarkerSettings(Section):
     triggers: tuple[TriggerChannel, ...] = ()
     table: Path | None = None
     key: Literal["code", "label", "order"] = "label"
+    json_key: str | None = Field(default=None, min_length=1)
     ignore: tuple[str, ...] = ()
     delay_s: float = 0.0
     delay_measured: dt.date | None = None
 
     @model_validator(mode="after")
-    def _some_source(self) -> Self:
-        if not self.streams and not self.triggers:
-            raise ValueError("give at least one [[markers.streams]] or [[markers.triggers]]")
+    def _table_for_order(self) -> Self:
         if self.key == "order" and self.table is None:
             raise ValueError('key = "order" needs a table')
         return self
 
 
 class DecoderEntry(Section):
-    """``[[decoders]]``: one ONNX decoder; ``stream`` may be left out where there is only one."""
+    """``[[decoders]]``: one ONNX decoder.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    stream
+        Identifier of the stream that it decodes; may be left out where there is only one.
+    stride_ms
+        Continuous mode: a window each so many milliseconds of the stream, and none for markers. None: a
+        window for each accepted marker.
+    """
 
     path: Path
     stream: str | None = None
+    stride_ms: float | None = Field(default=None, gt=0)
 
 
 class BusSettings(Section):
-    """``[bus]``: where the service listens. 0 means any free port."""
+    """``[bus]``: where the service listens. 0 means any free port.
 
-    host: Literal["127.0.0.1", "localhost", "::1"] = "127.0.0.1"
+    Parameters
+    ----------
+    host
+        Address to listen on. Any but this machine's loopback needs ``keys``.
+    publish_port, subscribe_port, control_port
+        For subscribers, for workers that publish, for control.
+    keys
+        Folder that ``rtdecode keys`` made: the service's key pair, and the public keys of the clients that
+        may connect. Without it nothing is encrypted, and only loopback is allowed.
+    """
+
+    host: str = "127.0.0.1"
     publish_port: int = Field(default=5555, ge=0, le=65535)
     subscribe_port: int = Field(default=5556, ge=0, le=65535)
     control_port: int = Field(default=5557, ge=0, le=65535)
+    keys: Path | None = None
+
+
+class QualitySettings(Section):
+    """``[quality]``: what is told of each window, and what is not decoded at all.
+
+    Parameters
+    ----------
+    max_peak_to_peak
+        Largest peak-to-peak amplitude that a channel can have in a window, by channel type, SI units; beyond
+        it the channel is named as out of range. A wrong unit shows here.
+    reject_bad_channels
+        A window with more channels than this that are flat, railed, out of range or no numbers ends as
+        ``artefact``. None rejects none.
+    reject_bridged_samples
+        A window with more samples than this that were put in for lost ones ends as ``artefact``. None
+        rejects none.
+    """
+
+    max_peak_to_peak: dict[ChannelType, float] = Field(
+        default_factory=lambda: {ChannelType.EEG: 2e-3, ChannelType.MAG: 1e-9, ChannelType.GRAD: 4e-8}
+    )
+    reject_bad_channels: int | None = Field(default=None, ge=0)
+    reject_bridged_samples: int | None = Field(default=None, ge=0)
+
+
+class JournalSettings(Section):
+    """``[journal]``: what came in and what went out, on disk.
+
+    Parameters
+    ----------
+    folder
+        Each session gets a folder of its own in it, named by its start. None keeps no journal.
+    queue
+        Entries that may wait for the disk; more are dropped and counted.
+    """
+
+    folder: Path | None = None
+    queue: int = Field(default=4096, gt=0)
+
+
+class HealthSettings(Section):
+    """``[health]``: HTTP for monitors: ``/livez``, ``/readyz``, ``/metrics``.
+
+    Parameters
+    ----------
+    host, port
+        Where to listen; 0 means any free port. No port: no HTTP.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65535)
 
 
 class ServiceSettings(Section):
@@ -137,7 +216,19 @@ class ServiceSettings(Section):
     queue
         Windows that may wait for the decoder; one more gets the verdict ``overflow``.
     gap_s
-        A jump of a stream's stamps by more than this starts a new segment.
+        A jump of a stream's stamps by more than this is a gap.
+    gap_policy
+        ``"drop"``: a gap starts a new segment, whose filter warms up afresh; windows across it end as
+        ``gap``. ``"mark"`` and ``"interpolate"``: up to ``max_bridged_samples`` lost samples are put in, the
+        last one held or a straight line drawn, and windows that hold such samples say so in their quality.
+        Longer gaps, and stamps that go backwards, are dropped.
+    max_bridged_samples
+        See ``gap_policy``.
+    stale_s
+        A stream whose newest sample is older than this raises an alarm.
+    max_lag_s
+        When more than this waits in a stream's buffer, what waits is thrown away and counted: old answers
+        help nobody.
     allow_speed
         Accept streams that replay faster than real time; latencies are then marked not comparable.
     """
@@ -146,6 +237,10 @@ class ServiceSettings(Section):
     timeout_s: float = Field(default=5.0, gt=0)
     queue: int = Field(default=64, gt=0)
     gap_s: float = Field(default=0.1, gt=0)
+    gap_policy: Literal["drop", "mark", "interpolate"] = "drop"
+    max_bridged_samples: int = Field(default=50, gt=0)
+    stale_s: float = Field(default=2.0, gt=0)
+    max_lag_s: float = Field(default=10.0, gt=0)
     allow_speed: bool = False
 
 
@@ -196,13 +291,16 @@ class ServeConfig(FileSettings):
     """The whole file. ``RTDECODE_BUS__PUBLISH_PORT=6000`` in the environment overrides ``[bus]``."""
 
     model_config = SettingsConfigDict(env_prefix="RTDECODE_")
-    paths_in_file = ("markers.table", "decoders.path")
+    paths_in_file = ("markers.table", "decoders.path", "bus.keys", "journal.folder")
 
     streams: tuple[SignalStream, ...] = Field(min_length=1)
-    markers: MarkerSettings
+    markers: MarkerSettings = MarkerSettings()
     decoders: tuple[DecoderEntry, ...] = Field(min_length=1)
     bus: BusSettings = BusSettings()
     service: ServiceSettings = ServiceSettings()
+    quality: QualitySettings = QualitySettings()
+    journal: JournalSettings = JournalSettings()
+    health: HealthSettings = HealthSettings()
 
     @model_validator(mode="after")
     def _streams_named(self) -> Self:
@@ -217,6 +315,12 @@ class ServeConfig(FileSettings):
                 raise ValueError(f"decoder {decoder.path} must name its stream: there are {len(ids)}")
             if decoder.stream is not None and decoder.stream not in ids:
                 raise ValueError(f"decoder {decoder.path} names unknown stream {decoder.stream!r}")
+        needs_markers = any(decoder.stride_ms is None for decoder in self.decoders)
+        if needs_markers and not self.markers.streams and not self.markers.triggers:
+            raise ValueError(
+                "give at least one [[markers.streams]] or [[markers.triggers]], or each of [[decoders]] a "
+                "stride_ms"
+            )
         return self
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rtdecode.connection import StreamFacts
-from rtdecode.contracts import Verdict
+from rtdecode.contracts import StreamState, StreamStatus, Verdict
 from rtdecode.errors import UserError
 from rtdecode.signal.markers import Marker
 from rtdecode.sources.base import StreamLostError
@@ -77,7 +77,7 @@ class Feed(ABC):
 
     def __init__(self, name: str, query: StreamQuery, surroundings: Surroundings) -> None:
         self.name = name
-        self.state = "connecting"
+        self.state = StreamState.SEARCHING
         self._query = query
         self._around = surroundings
         self._stop = surroundings.stop
@@ -102,7 +102,11 @@ class Feed(ABC):
             self._offset.wait(_FIRST_OFFSET_S)
         except StreamLostError as lost:
             raise UserError(f"{lost}; see that its sender keeps running") from lost
-        self.state = "live"
+        self.state = StreamState.LIVE
+
+    def status(self) -> StreamStatus:
+        """How the source stands."""
+        return StreamStatus(state=self.state)
 
     def start(self) -> None:
         """Start the thread; the source must be connected."""
@@ -136,7 +140,7 @@ class Feed(ABC):
                     self._follow(self._offset.seconds or 0.0)
                 except StreamLostError as lost:
                     log.warning("%s; waiting for it to come back", lost)
-                    self.state = "lost"
+                    self.state = StreamState.LOST
                     self._disconnect()
                     self._abandon()
         except BaseException as error:  # a dead thread must end the service, not hang it

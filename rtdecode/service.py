@@ -185,7 +185,7 @@ class Service:
             simulated=self._engine.simulated,
             state=self._state,
             accounts=self._engine.accounts(),
-            streams={feed.name: feed.state for feed in self._feeds},
+            streams={feed.name: feed.status() for feed in self._feeds},
             providers={decoder.name: decoder.provider for decoder in self._decoders},
             delays=self._delays,
         )

@@ -60,7 +60,7 @@ class RecordingEntry(_Section):
     marker_streams: tuple[str, ...] | None = None
     rate_hz: float | None = Field(default=None, gt=0)
     trigger_mask: int | None = Field(default=None, gt=0)
-    trigger_edge: Literal["rising", "change"] | None = None
+    trigger_edge: Literal["rising", "change", "falling"] | None = None
     delay_s: float = 0.0
     delay_measured: dt.date | None = None
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Markers", "Recording", "TriggerEdge", "array_reader", "read_recording"]
 
-TriggerEdge = Literal["rising", "change"]
+TriggerEdge = Literal["rising", "change", "falling"]
 
 _MNE_KINDS = {
     ".fif": "FIF",

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from rtdecode.contracts import (
+    AlarmMessage,
     AnyMessage,
     EmbeddingMessage,
     MarkerMessage,
@@ -57,12 +58,14 @@ class Received:
 
 
 def topic(message: Message) -> bytes:
-    """First frame of a message: ``kind/stream/decoder``, ``marker/source`` or ``status/``."""
+    """First frame: ``kind/stream/decoder``, ``marker/source``, ``alarm/subject`` or ``status/``."""
     match message:
         case EmbeddingMessage() | VerdictMessage() | RetrievalMessage():
             text = f"{message.kind}/{message.request.stream}/{message.request.decoder}"
         case MarkerMessage():
             text = f"{message.kind}/{message.source}"
+        case AlarmMessage():
+            text = f"{message.kind}/{message.subject}"
         case StatusMessage():
             text = "status/"
         case _:

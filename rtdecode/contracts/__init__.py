@@ -19,7 +19,10 @@ from rtdecode.contracts.manifest import (
 )
 from rtdecode.contracts.messages import (
     Accounts,
+    AlarmCode,
+    AlarmMessage,
     AnyMessage,
+    BadChannels,
     ControlReply,
     ControlRequest,
     Delay,
@@ -35,6 +38,8 @@ from rtdecode.contracts.messages import (
     RetrievalMessage,
     Stamps,
     StatusMessage,
+    StreamState,
+    StreamStatus,
     Verdict,
     VerdictMessage,
 )
@@ -55,7 +60,10 @@ from rtdecode.contracts.signal import (
 
 __all__ = [
     "Accounts",
+    "AlarmCode",
+    "AlarmMessage",
     "AnyMessage",
+    "BadChannels",
     "Channel",
     "ChannelType",
     "Contract",
@@ -88,6 +96,8 @@ __all__ = [
     "SignalContract",
     "Stamps",
     "StatusMessage",
+    "StreamState",
+    "StreamStatus",
     "Unit",
     "Validation",
     "Verdict",

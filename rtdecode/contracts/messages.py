@@ -90,9 +90,33 @@ class Stamps(Contract):
 
 
 class Quality(Contract):
-    """What one should know before trusting a trial: channels that were rebuilt from their neighbours."""
+    """What one should know before trusting a trial.
+
+    Parameters
+    ----------
+    missing_channels
+        Channels that the stream lacks, rebuilt from their neighbours.
+    bad_channels
+        Channels that a person declared bad, rebuilt likewise.
+    nan_channels
+        Channels with samples that were no numbers; the value before was held.
+    flat_channels
+        Channels that did not move at all.
+    railed_channels
+        Channels that stood at their largest or smallest value for a good part of the window.
+    out_of_range_channels
+        Channels whose peak-to-peak amplitude no such channel can have.
+    bridged_samples
+        Samples of the window that were lost on the way and put in, as the gap policy says.
+    """
 
     missing_channels: tuple[str, ...] = ()
+    bad_channels: tuple[str, ...] = ()
+    nan_channels: tuple[str, ...] = ()
+    flat_channels: tuple[str, ...] = ()
+    railed_channels: tuple[str, ...] = ()
+    out_of_range_channels: tuple[str, ...] = ()
+    bridged_samples: int = Field(default=0, ge=0)
 
 
 class Message(Contract):
@@ -146,6 +170,8 @@ class EmbeddingMessage(Message):
         between marker and onset; and the sample of it, from 0, nearest to the onset.
     residual_us
         Onset minus that sample's time, microseconds.
+    uncertainty_us
+        Standard error of that sample's time, microseconds; 0 where the sample itself carries the marker.
     stream_delay_s, marker_delay_s
         Configured delays that were applied: subtracted from the data's stamps, added to the marker's.
     latency_comparable
@@ -160,6 +186,7 @@ class EmbeddingMessage(Message):
     segment: int = Field(ge=0)
     onset_sample: int
     residual_us: float
+    uncertainty_us: float = Field(default=0.0, ge=0)
     stamps: Stamps
     quality: Quality
     heads: tuple[HeadOutput, ...]
@@ -248,6 +275,80 @@ class Delay(Contract):
     measured: str | None
 
 
+class StreamState(StrEnum):
+    """How a stream stands: looked for, opened, warming up, decoded, silent, gone, or not fitting any more."""
+
+    SEARCHING = "searching"
+    CONNECTING = "connecting"
+    WARM = "warm"
+    LIVE = "live"
+    STALE = "stale"
+    LOST = "lost"
+    REFUSED = "refused"
+
+
+class StreamStatus(Contract):
+    """One source at the time of a heartbeat.
+
+    Parameters
+    ----------
+    state
+        How it stands.
+    reason
+        Why, where that is not plain.
+    age_s
+        How old its newest sample is, by its corrected stamp; None before the first.
+    reconnects
+        How often it came back.
+    flushed_samples
+        Samples that were thrown away to catch up, over the session.
+    bridged_samples
+        Samples that were put in for lost ones.
+    clock_offset_s, clock_uncertainty_s
+        From the sender's clock to ours, and how far it may be off; None while unknown.
+    """
+
+    state: StreamState
+    reason: str = ""
+    age_s: float | None = None
+    reconnects: int = Field(default=0, ge=0)
+    flushed_samples: int = Field(default=0, ge=0)
+    bridged_samples: int = Field(default=0, ge=0)
+    clock_offset_s: float | None = None
+    clock_uncertainty_s: float | None = None
+
+
+class AlarmCode(StrEnum):
+    """What a person should look at."""
+
+    STALE = "stale"
+    LOST = "lost"
+    REFUSED = "refused"
+    FLUSHED = "flushed"
+    OVERFLOW = "overflow"
+    JOURNAL = "journal"
+
+
+class AlarmMessage(Message):
+    """Something went wrong, or is right again. No payload.
+
+    Parameters
+    ----------
+    code, subject
+        What it is, and about what: a stream's identifier, or another part of the service.
+    active
+        True when it begins, False when it is over; what happens at one moment is never over.
+    text
+        One line for people, with what to do.
+    """
+
+    kind: Literal["alarm"] = "alarm"
+    code: AlarmCode
+    subject: str
+    active: bool
+    text: str
+
+
 class StatusMessage(Message):
     """Heartbeat of the service. No payload.
 
@@ -256,33 +357,53 @@ class StatusMessage(Message):
     accounts
         Both ledgers.
     streams
-        State of every source, by name.
+        Every source, by name.
     providers
         onnxruntime's execution provider of each decoder, by name.
     delays
         Configured delays, by stream identifier, and of the markers under ``"markers"``.
+    alarms
+        Texts of the alarms that are active.
+    queues
+        How many entries wait in each queue of the service, by name.
+    dropped
+        What was thrown away so far, by what and why: malformed messages, journal entries.
+    sequences
+        The next sequence number of each topic of this publisher, so that a loss at the end shows too.
     """
 
     kind: Literal["status"] = "status"
     state: Literal["connecting", "live", "stopping", "stopped"]
     accounts: Accounts
-    streams: dict[str, str]
+    streams: dict[str, StreamStatus]
     providers: dict[str, str]
     delays: dict[str, Delay]
+    alarms: tuple[str, ...] = ()
+    queues: dict[str, int] = Field(default_factory=dict)
+    dropped: dict[str, int] = Field(default_factory=dict)
+    sequences: dict[str, int] = Field(default_factory=dict)
 
 
 AnyMessage = Annotated[
-    EmbeddingMessage | VerdictMessage | MarkerMessage | RetrievalMessage | StatusMessage,
+    EmbeddingMessage | VerdictMessage | MarkerMessage | RetrievalMessage | AlarmMessage | StatusMessage,
     Field(discriminator="kind"),
 ]
 """Any message of the bus, told apart by ``kind``."""
 
 
+class BadChannels(Contract):
+    """Channels of a stream that a person declares bad, all of them: an empty list takes it back."""
+
+    stream: str
+    channels: tuple[str, ...]
+
+
 class ControlRequest(Contract):
-    """Asked of the service on its control socket."""
+    """Asked of the service on its control socket; ``bad_channels`` belongs to the operation of that name."""
 
     schema_version: Literal[1] = 1
-    op: Literal["status", "decoders", "stop"]
+    op: Literal["status", "decoders", "stop", "bad_channels"]
+    bad_channels: BadChannels | None = None
 
 
 class ControlReply(Contract):

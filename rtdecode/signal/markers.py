@@ -55,11 +55,11 @@ class TriggerSettings:
         Bits that belong to the code; the others are set to zero first.
     edge
         ``"rising"``: each step from zero to a code. ``"change"``: also each step from a code to another one,
-        for hardware that holds its lines between triggers.
+        for hardware that holds its lines between triggers. ``"falling"``: each step from a code to zero.
     """
 
     mask: int = 0xFFFF
-    edge: Literal["rising", "change"] = "rising"
+    edge: Literal["rising", "change", "falling"] = "rising"
 
 
 class TriggerDetector:
@@ -102,7 +102,10 @@ class TriggerDetector:
         before[0] = codes[0] if self._last is None else self._last
         before[1:] = codes[:-1]
         self._last = int(codes[-1])
-        onsets = (codes != before) & (codes != 0)
-        if self._settings.edge == "rising":
-            onsets &= before == 0
-        return list(zip(samples[onsets].tolist(), codes[onsets].tolist(), strict=True))
+        if self._settings.edge == "falling":
+            onsets, said = (codes == 0) & (before != 0), before
+        else:
+            onsets, said = (codes != before) & (codes != 0), codes
+            if self._settings.edge == "rising":
+                onsets &= before == 0
+        return list(zip(samples[onsets].tolist(), said[onsets].tolist(), strict=True))

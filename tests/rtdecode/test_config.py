@@ -47,7 +47,9 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
         (MINIMAL + '[[streams]]\nid = "eeg"\nlsl = { type = "MEG" }\n', "same id"),
         (MINIMAL + 'stream = "meg"\n', "unknown stream 'meg'"),
         (MINIMAL.replace("[[markers.streams]]\n", "[markers]\n"), "unknown key"),
-        (MINIMAL + '[bus]\nhost = "0.0.0.0"\n', "bus.host"),
+        (MINIMAL + "[quality]\nmax_peak_to_peak = { EGG = 1e-3 }\n", "quality.max_peak_to_peak.EGG"),
+        (MINIMAL + '[service]\ngap_policy = "ignore"\n', "service.gap_policy"),
+        (MINIMAL.replace('[[markers.streams]]\ntype = "Markers"\n', ""), "give at least one"),
         ("[[streams]", "not valid TOML"),
     ],
 )
@@ -56,6 +58,11 @@ def test_a_wrong_file_is_one_line_that_names_the_key(tmp_path: Path, text: str, 
         ServeConfig.load(write(tmp_path, text))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_continuous_decoders_need_no_markers(tmp_path: Path) -> None:
+    text = MINIMAL.replace('[[markers.streams]]\ntype = "Markers"\n', "") + "stride_ms = 100\n"
+    assert ServeConfig.load(write(tmp_path, text)).decoders[0].stride_ms == 100
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_a_window_that_finds_the_queue_full_is_an_overflow(
 def wait_for_state(service: Service, state: str) -> None:
     """Liblsl tells nobody when it notices that a sender went or came, so there is nothing to wait on."""
     pause = threading.Event()
-    while service.status().streams["eeg"] != state:
+    while service.status().streams["eeg"].state != state:
         pause.wait(0.02)
 
 

@@ -20,6 +20,7 @@ from rtdecode.contracts import (
     Request,
     Stamps,
     StatusMessage,
+    StreamStatus,
     Verdict,
     VerdictMessage,
 )
@@ -37,7 +38,12 @@ def request_of_marker() -> Request:
 def status() -> StatusMessage:
     accounts = Accounts(markers={Fate.ACCEPTED: 4}, requests={Verdict.EMITTED: 3}, n_open=1)
     return StatusMessage(
-        simulated=True, state="live", accounts=accounts, streams={"eeg": "live"}, providers={}, delays={}
+        simulated=True,
+        state="live",
+        accounts=accounts,
+        streams={"eeg": StreamStatus(state="live")},
+        providers={},
+        delays={},
     )
 
 

@@ -13,6 +13,8 @@ from rtdecode.bus import WireError
 from rtdecode.bus.wire import MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, decode, encode, floats, topic
 from rtdecode.contracts import (
     Accounts,
+    AlarmCode,
+    AlarmMessage,
     ControlReply,
     EmbeddingMessage,
     Fate,
@@ -27,6 +29,8 @@ from rtdecode.contracts import (
     RetrievalMessage,
     Stamps,
     StatusMessage,
+    StreamState,
+    StreamStatus,
     Verdict,
     VerdictMessage,
 )
@@ -100,6 +104,14 @@ others = st.one_of(
         received_at=number,
     ),
     st.builds(
+        AlarmMessage,
+        **envelope,
+        code=st.sampled_from(AlarmCode),
+        subject=text,
+        active=st.booleans(),
+        text=text,
+    ),
+    st.builds(
         StatusMessage,
         **envelope,
         state=st.sampled_from(["connecting", "live", "stopping", "stopped"]),
@@ -109,7 +121,9 @@ others = st.one_of(
             requests=st.dictionaries(st.sampled_from(Verdict), count),
             n_open=count,
         ),
-        streams=st.dictionaries(text, text, max_size=2),
+        streams=st.dictionaries(
+            text, st.builds(StreamStatus, state=st.sampled_from(StreamState)), max_size=2
+        ),
         providers=st.dictionaries(text, text, max_size=2),
         delays=st.just({}),
     ),

@@ -21,7 +21,10 @@ from pydantic.json_schema import models_json_schema
 import rtdecode.contracts
 from rtdecode.contracts import (
     Accounts,
+    AlarmCode,
+    AlarmMessage,
     AnyMessage,
+    BadChannels,
     Channel,
     ChannelType,
     Contract,
@@ -52,6 +55,8 @@ from rtdecode.contracts import (
     SignalContract,
     Stamps,
     StatusMessage,
+    StreamState,
+    StreamStatus,
     Unit,
     Validation,
     Verdict,
@@ -149,7 +154,15 @@ def _examples() -> list[Contract]:
         inference_start=1000.4,
         inference_end=1000.45,
     )
-    quality = Quality(missing_channels=("Fp1",))
+    quality = Quality(
+        missing_channels=("Fp1",),
+        bad_channels=("Fp2",),
+        nan_channels=("F3",),
+        flat_channels=("F4",),
+        railed_channels=("C3",),
+        out_of_range_channels=("C4",),
+        bridged_samples=3,
+    )
     output = HeadOutput(name="image", role=HeadRole.RETRIEVAL, dim=3)
     hit = Hit(stimulus_id="cat_0017", score=0.75)
     ranking = Ranking(hits=(hit, Hit(stimulus_id="dog_0003", score=0.5)), truth_rank=1, averaged=2)
@@ -159,13 +172,28 @@ def _examples() -> list[Contract]:
         n_open=1,
     )
     delay = Delay(delay_s=0.012, measured="2026-11-01")
+    stream = StreamStatus(
+        state=StreamState.STALE,
+        reason="no sample for 2.5 s",
+        age_s=2.5,
+        reconnects=1,
+        flushed_samples=512,
+        bridged_samples=3,
+        clock_offset_s=499.0,
+        clock_uncertainty_s=0.0005,
+    )
+    bad_channels = BadChannels(stream="eeg", channels=("Fp1",))
     status = StatusMessage(
         **envelope,
         state="live",
         accounts=accounts,
-        streams={"eeg": "live"},
+        streams={"eeg": stream},
         providers={"things-meg": "CPUExecutionProvider"},
         delays={"meg": Delay(delay_s=0.0, measured=None), "markers": delay},
+        alarms=("stream eeg is silent",),
+        queues={"inference": 2},
+        dropped={"malformed": 1},
+        sequences={"verdict/eeg/linear-01": 41},
     )
     return [
         oz,
@@ -197,6 +225,7 @@ def _examples() -> list[Contract]:
             marker_delay_s=0.012,
             onset_sample=51200,
             residual_us=-312.5,
+            uncertainty_us=40.0,
             stamps=stamps,
             quality=quality,
             heads=(output,),
@@ -226,8 +255,17 @@ def _examples() -> list[Contract]:
             received_at=1000.5,
         ),
         accounts,
+        stream,
+        AlarmMessage(
+            **envelope,
+            code=AlarmCode.STALE,
+            subject="eeg",
+            active=True,
+            text="stream eeg is silent for 2.5 s: see that its sender runs",
+        ),
         status,
-        ControlRequest(op="decoders"),
+        bad_channels,
+        ControlRequest(op="bad_channels", bad_channels=bad_channels),
         ControlReply(ok=True, status=status, decoders={"2c" * 32: manifest}),
     ]
 

@@ -18,7 +18,7 @@ def find(values: list[float], borders: list[int] | None = None, **how: object) -
     return found
 
 
-@pytest.mark.parametrize("edge", ["rising", "change"])
+@pytest.mark.parametrize("edge", ["rising", "change", "falling"])
 @settings(max_examples=150, deadline=None)
 @given(
     values=st.lists(st.sampled_from([0.0, 0.0, 1.0, 2.0, 3.0, 255.0, 256.0, np.nan]), max_size=60),
@@ -34,6 +34,10 @@ def test_rising_finds_each_step_up_from_zero() -> None:
 
 def test_change_finds_steps_between_codes_too() -> None:
     assert find([0, 5, 5, 0, 0, 7, 9, 0, 1], edge="change") == [(1, 5), (5, 7), (6, 9), (8, 1)]
+
+
+def test_falling_finds_each_step_back_to_zero_and_the_code_that_ended() -> None:
+    assert find([3, 0, 5, 5, 0, 0, 7, 9, 0, 1], edge="falling") == [(1, 3), (4, 5), (8, 9)]
 
 
 def test_the_mask_picks_the_bits_of_the_code() -> None:
