@@ -95,6 +95,9 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
     show_default=True,
     help="With --table: how a marker names its row.",
 )
+@click.option(
+    "--json-key", help="With --through: markers are JSON objects, and this key's value is their label."
+)
 def replay(
     file: Path,
     name: str | None,
@@ -117,6 +120,7 @@ def replay(
     out: Path | None,
     table: Path | None,
     key: Literal["code", "label", "order"],
+    json_key: str | None,
 ) -> None:
     """Stream a recording over LSL, in real time, with its markers beside it.
 
@@ -146,7 +150,7 @@ def replay(
         trigger_edge=trigger_edge,
     )
     if out is not None:
-        _through(recording, decoders, out, table, key)
+        _through(recording, decoders, out, table, key, json_key)
         return
 
     from replay.player import LslPlayer  # after the file was found good: loads liblsl
@@ -184,6 +188,7 @@ def _through(
     out: Path,
     table: Path | None,
     key: Literal["code", "label", "order"],
+    json_key: str | None,
 ) -> None:
     """Decode on a virtual clock, and write what came out."""
     from rich.console import Console
@@ -194,7 +199,8 @@ def _through(
     from rtdecode.gate import MarkerGate
     from rtdecode.stimuli import StimulusMapper, StimulusTable
 
-    gate = MarkerGate(mapper=None if table is None else StimulusMapper(StimulusTable.load(table, key)))
+    mapper = None if table is None else StimulusMapper(StimulusTable.load(table, key))
+    gate = MarkerGate(mapper=mapper, json_key=json_key)
     console = Console(stderr=True, highlight=False, markup=False)
     with Progress(console=console) as bar:
         task = bar.add_task("Decoding", total=recording.n_samples)

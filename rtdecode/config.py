@@ -87,8 +87,8 @@ class MarkerSettings(Section):
     key
         How a marker names its row: by ``code`` or ``label``, or by ``order``: the n-th marker is row n.
     json_key
-        Markers are JSON objects, and this key's value (dots lead into nested ones) is what they say; None
-        takes their text as it is.
+        Markers of the streams are JSON objects, and this key's value (dots lead into nested ones) is what
+        they say; None takes their text as it is. A marker without such a value is ignored.
     ignore
         Patterns (``*`` and ``?``) of markers that are no stimuli.
     delay_s

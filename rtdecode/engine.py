@@ -185,13 +185,13 @@ class Engine:
             Stream whose samples ``marker.sample`` counts, if it lies in the data of one.
         """
         with self._lock:
-            admission = self._gate.admit(marker)
+            admission = self._gate.admit(marker, is_code=stream_id is not None)
             self._ledger.admit(admission.fate)
         self._emit(
             MarkerMessage(
                 simulated=self.simulated,
                 source=marker.source,
-                label=marker.label,
+                label=admission.label,
                 stimulus_id=admission.stimulus_id,
                 fate=admission.fate,
                 index=admission.index,
@@ -201,7 +201,7 @@ class Engine:
         )
         if admission.index is None:
             return
-        mapped = replace(marker, stimulus_id=admission.stimulus_id)
+        mapped = replace(marker, label=admission.label, stimulus_id=admission.stimulus_id)
         for name, stream in self._streams.items():
             own = mapped if name == stream_id else replace(mapped, sample=None)
             with self._lock:

@@ -69,6 +69,7 @@ def prepare_command(config: Path, json_path: Path | None) -> None:
             settings.trials_path,
             stimuli=stimuli,
             ignore=settings.markers.ignore,
+            json_key=settings.markers.json_key,
             marker_delay_s=settings.markers.delay_s,
             stream_delay_s=settings.stream_delay_s,
             progress=progress,

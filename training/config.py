@@ -90,6 +90,9 @@ class MarkerTable(_Section):
     key
         How a marker names its row: by ``code`` or ``label``, or by ``order``: the n-th marker, counted over
         all recordings, is the n-th row.
+    json_key
+        The recordings' markers are JSON objects, and this key's value (dots lead into nested ones) is what
+        they say; None takes their text as it is. State the same live.
     ignore
         Patterns (``*`` and ``?``) of markers that are no stimuli.
     delay_s
@@ -100,6 +103,7 @@ class MarkerTable(_Section):
 
     table: Path
     key: Literal["code", "label", "order"] = "label"
+    json_key: str | None = Field(default=None, min_length=1)
     ignore: tuple[str, ...] = ()
     delay_s: float = 0.0
     delay_measured: dt.date | None = None

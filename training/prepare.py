@@ -115,6 +115,7 @@ def prepare(
     *,
     stimuli: StimulusTable | None = None,
     ignore: Sequence[str] = (),
+    json_key: str | None = None,
     marker_delay_s: float = 0.0,
     stream_delay_s: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
@@ -138,6 +139,8 @@ def prepare(
         Table that maps markers to stimuli. Without it a marker's label is its stimulus.
     ignore
         Patterns (``*`` and ``?``) of markers that are no stimuli.
+    json_key
+        Markers are JSON objects, and the value of this key is their label; None: their text is.
     marker_delay_s
         Seconds from a marker to the picture on the screen; added to the markers' times.
     stream_delay_s
@@ -172,7 +175,7 @@ def prepare(
     for recording in recordings[1:]:
         _check_same_signal(settings, recording, recordings[0], signal)
     mapper = None if stimuli is None else StimulusMapper(stimuli)
-    gate = MarkerGate(ignore, mapper)
+    gate = MarkerGate(ignore, mapper, json_key)
     n_kept = max(1, _NATIVE // len(recordings))
     total = sum(recording.n_samples for recording in recordings)
     done = 0

@@ -58,8 +58,8 @@ def read_recording(
         Sampling rate of a CSV file whose stamps do not tell it.
     trigger_mask, trigger_edge
         How a trigger channel is read: the bits that belong to the code, and ``"rising"`` (each step from zero
-        to a code) or ``"change"`` (also each step from a code to another); by default as the service reads
-        it. A CSV file has no trigger channel.
+        to a code), ``"change"`` (also each step from a code to another) or ``"falling"`` (each step from a
+        code to zero); by default as the service reads it. A CSV file has no trigger channel.
 
     Returns
     -------

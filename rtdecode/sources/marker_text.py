@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
 
 ONE_HOT_TYPE = "annotations"
 """Type of the streams in which mne-lsl's ``PlayerLSL`` sends annotations: one channel of numbers for each."""
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, as JSON may hold it: no text that could be published."""
 
 
 def marker_text(values: Iterable[str | bytes | np.generic]) -> str:
@@ -35,6 +41,54 @@ def marker_text(values: Iterable[str | bytes | np.generic]) -> str:
 def one_hot_texts(values: NDArray[np.generic], names: Sequence[str]) -> list[str]:
     """Markers in one sample of a stream of type :data:`ONE_HOT_TYPE`: channels that are not zero, by name."""
     return [names[channel] for channel in np.flatnonzero(values).tolist()]
+
+
+def json_text(text: str, key: str) -> str:
+    """What a marker says that is a JSON object: the value of one key, as :func:`marker_text` would write it.
+
+    Parameters
+    ----------
+    text
+        The marker.
+    key
+        Name of the member; dots lead into nested objects.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON object, lacks the key, or holds neither text nor a number there; the message says
+        which.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):  # the latter where brackets are nested a thousand deep
+        raise ValueError("is no JSON") from None
+    for name in key.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise ValueError(f"is no JSON object with the key {key!r}")
+        value = value[name]
+    said = _json_value(value)
+    if not said:
+        raise ValueError(f"says nothing under the JSON key {key!r}: text or a number is needed")
+    return said
+
+
+def _json_value(value: Any) -> str:
+    """Text of a string, a number or a truth value; empty for anything else."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case float() if math.isfinite(value):  # a number of a thousand digits is infinite
+            return _text(np.float64(value))
+        case str() if value.isascii() or not _HALF_PAIR.search(value):
+            return value.strip()
+    return ""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _text(value: str | bytes | np.generic) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from index_decoder import write_index_decoder
 
 from replay.cli import replay
 from rtdecode.errors import UserError
@@ -73,6 +75,19 @@ def test_options_that_have_no_effect_with_a_decoder_are_refused(
     assert isinstance(result.exception, UserError)
     assert str(result.exception).startswith(f"{option.split()[0]} has no effect with --through")
     assert not (tmp_path / "out").exists()
+
+
+def test_json_markers_are_read_by_the_key_that_is_stated(tmp_path: Path) -> None:
+    write_index_decoder(tmp_path / "d.onnx")
+    markers = {50: '"{""image"": ""cat""}"', 150: '"{""image"": 7}"', 250: "response"}
+    rows = [f"{i / 256},{i},0,0,{markers.get(i, 0)}" for i in range(512)]
+    (tmp_path / "short.csv").write_text("\n".join(["timestamps,CH0,CH1,CH2,Marker", *rows]) + "\n")
+    arguments = ["--units", "V", "--through", str(tmp_path / "d.onnx"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(replay, [str(tmp_path / "short.csv"), *arguments, "--json-key", "image"])
+    assert result.exit_code == 0, result.exception
+    lines = (tmp_path / "out" / "messages.jsonl").read_text().splitlines()
+    said = [(m["label"], m["fate"]) for m in map(json.loads, lines) if m["kind"] == "marker"]
+    assert said == [("cat", "accepted"), ("7", "accepted"), ("response", "ignored")]
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_decoded(

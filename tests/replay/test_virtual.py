@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,3 +124,12 @@ def test_a_table_names_the_stimuli_of_a_run_through_a_decoder(tmp_path: Path, de
     assert [message.stimulus_id for message in run.decoded] == ["cat", "dog"]
     assert run.accounts is not None
     assert run.accounts.markers[Fate.IGNORED] == 1
+
+
+def test_json_markers_of_a_recording_are_read_as_they_are_live(decoder: Decoder) -> None:
+    texts = ['{"image": "cat"}', '{"other": 1}', "{", '{"image": "dog"}']
+    json_recording = replace(recording([]), markers=Markers.in_order([100, 300, 500, 700], texts))
+    run = run_virtual(json_recording, [decoder], gate=MarkerGate(json_key="image"))
+    assert [(message.label, message.onset_sample) for message in run.decoded] == [("cat", 100), ("dog", 700)]
+    assert run.accounts is not None
+    assert (run.accounts.markers[Fate.ACCEPTED], run.accounts.markers[Fate.IGNORED]) == (2, 2)

@@ -227,6 +227,14 @@ def test_a_table_says_what_markers_mean(tmp_path: Path, make_recording: MakeReco
     assert trials.left_out == {"ignored": 2}
 
 
+def test_json_markers_are_known_by_their_key(tmp_path: Path, make_recording: MakeRecording) -> None:
+    texts = ['{"image": "cat"}', '{"other": 1}', "{", '{"image": "dog"}']
+    recording = make_recording([100, 200, 300, 400], texts)
+    trials = prepare([recording], UNFILTERED, tmp_path / "set", json_key="image")
+    assert trials.trials["stimulus_id"].tolist() == ["cat", "dog"]
+    assert trials.left_out == {"ignored": 2}
+
+
 def test_splits_say_what_is_known(tmp_path: Path, make_recording: MakeRecording) -> None:
     rows = pd.DataFrame(
         {

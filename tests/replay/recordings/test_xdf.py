@@ -174,3 +174,10 @@ def test_marker_texts_are_those_that_are_read_live(write: Any) -> None:
     )
     assert recording.markers.label == ("face", "house", "face", "house")
     assert recording.markers.sample.tolist() == [40, 41, 250, 250]
+
+
+def test_json_markers_keep_their_text_for_the_rule_that_reads_them_live(write: Any) -> None:
+    texts = ['{"image": "cat"}', '{"other": 1}', "{", '{"image": "dog"}']
+    values = [b"\x01" + bytes([len(text)]) + text.encode() for text in texts]
+    recording = read_recording(write("xdf", marker_values=values))
+    assert recording.markers.label == tuple(texts)
