@@ -6,18 +6,14 @@ reached this process.
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from replay.player import LslPlayer
-from rtdecode.bus.control import ControlClient, NoAnswerError
+from replay.processes import START_S, Process, free_ports, is_answered, serve_config
+from rtdecode.bus.control import ControlClient
 from rtdecode.bus.sockets import Endpoints
 from rtdecode.bus.subscriber import Subscriber
 from rtdecode.bus.wire import floats
@@ -29,22 +25,16 @@ from rtdecode.contracts import (
     Verdict,
     VerdictMessage,
 )
-from rtdecode.errors import UserError
 from rtdecode.sources.lsl import LslClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
 
     from replay.recordings.recording import Recording
     from rtdecode.bus.wire import Received
-
-_PORTS = ("publish_port", "subscribe_port", "control_port")
-
-_START_S = 60.0
-"""How long a process may take to start on a slow machine."""
 
 _LAST_WORDS_S = 15.0
 """How long answers may take after the recording has ended."""
@@ -174,22 +164,31 @@ def rehearse(
         If a process does not start, or ends too early.
     """
     answers = Answers()
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    ports = free_ports()
     endpoints = Endpoints.at("127.0.0.1", **ports)
     player = LslPlayer(
-        recording, name=f"{recording.name}-rehearsal", speed=speed, wait_timeout_s=_START_S, grace_s=1.0
+        recording, name=f"{recording.name}-rehearsal", speed=speed, wait_timeout_s=START_S, grace_s=1.0
     )
     config = folder / "serve.toml"
-    config.write_text(_serve_config(player, decoder, ports), encoding="utf-8")
+    config.write_text(
+        serve_config(
+            {"replay": player.source_id},
+            player.marker_source_id,
+            [("replay", decoder)],
+            ports,
+            allow_speed=player.speed != 1.0,
+        ),
+        encoding="utf-8",
+    )
     with ExitStack() as stack:
-        service = stack.enter_context(_Process(["serve", str(config)], folder / "serve.log"))
+        service = stack.enter_context(Process(["serve", str(config)], folder / "serve.log"))
         worker = None
         if gallery is not None:
             flags = [f"--{name.replace('_', '-')}={port}" for name, port in ports.items()]
-            worker = _Process(["retrieve", "--gallery", str(gallery), *flags], folder / "retrieve.log")
+            worker = Process(["retrieve", "--gallery", str(gallery), *flags], folder / "retrieve.log")
             stack.enter_context(worker)  # both start at once; the worker waits for the service
         control = stack.enter_context(ControlClient(endpoints.control))
-        service.wait_until(lambda: _answers(control))
+        service.wait_until(lambda: is_answered(control))
         subscriber = stack.enter_context(
             Subscriber(endpoints.publish, ("embedding", "verdict", "marker", "retrieval"))
         )
@@ -215,109 +214,3 @@ def rehearse(
         control.stop()
         service.wait_for_end()
     return answers
-
-
-class _Process:
-    """One ``rtdecode`` command in a process of its own, its output in a file."""
-
-    def __init__(self, arguments: list[str], log: Path) -> None:
-        self._name = f"rtdecode {arguments[0]}"
-        self._arguments = arguments
-        self._log = log
-
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "rtdecode", *self._arguments], stdout=log, stderr=subprocess.STDOUT
-            )
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._process.wait()
-
-    def said(self, word: str) -> bool:
-        """Whether its output holds a word so far."""
-        return word in self._log.read_text(encoding="utf-8", errors="replace")
-
-    def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Wait until it is ready.
-
-        Raises
-        ------
-        UserError
-            If it ends first, or takes too long.
-        """
-        clock = LslClock()
-        deadline = clock.now() + _START_S
-        while not ready():
-            self.check()
-            if clock.now() > deadline:
-                raise UserError(f"{self._name} was not ready within {_START_S:g} s; see {self._log}")
-            time.sleep(0.05)  # another process: nothing here to wait on
-
-    def wait_for_end(self) -> None:
-        """Wait until it has ended by itself.
-
-        Raises
-        ------
-        UserError
-            If it does not, or not well.
-        """
-        try:
-            code = self._process.wait(_START_S)
-        except subprocess.TimeoutExpired:
-            raise UserError(f"{self._name} did not stop within {_START_S:g} s; see {self._log}") from None
-        if code:
-            raise UserError(f"{self._name} ended with an error: {self.last_line()}")
-
-    def check(self) -> None:
-        """Raise a UserError if it has ended."""
-        if self._process.poll() is not None:
-            raise UserError(f"{self._name} ended too early: {self.last_line()}")
-
-    def last_line(self) -> str:
-        """The last thing it said."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"it said nothing in {self._log}"
-
-
-def _answers(control: ControlClient) -> bool:
-    try:
-        control.status()
-    except NoAnswerError:
-        return False
-    return True
-
-
-def _free_ports(n: int) -> list[int]:
-    """Ports that nobody listens on just now; all held until the last is found, so that they differ."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def _serve_config(player: LslPlayer, decoder: Path, ports: Mapping[str, int]) -> str:
-    lines = [
-        "[[streams]]",
-        'id = "replay"',
-        f"lsl = {{ source_id = {_toml_text(player.source_id)} }}",
-        "[[markers.streams]]",
-        f"source_id = {_toml_text(player.marker_source_id)}",
-        "[[decoders]]",
-        f"path = {_toml_text(str(decoder.resolve()))}",
-        "[bus]",
-        *(f"{name} = {port}" for name, port in ports.items()),
-        "[service]",
-        f"wait_s = {_START_S:g}",
-        f"allow_speed = {json.dumps(player.speed != 1.0)}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _toml_text(text: str) -> str:
-    """A TOML string; JSON's are the same as long as no character is written as two surrogates."""
-    return json.dumps(text, ensure_ascii=False)

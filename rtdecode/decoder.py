@@ -75,12 +75,8 @@ class Decoder:
         self.path = path
         data = _read(path)
         self.sha256 = hashlib.sha256(data).hexdigest()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # Spinning threads would take the ingest threads' cores between two trials.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=usable_providers())
+            self._session = open_session(data)
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise UserError(
                 f"{path} is not a readable ONNX file (truncated, or no ONNX at all): export the decoder again"
@@ -201,6 +197,15 @@ class Decoder:
                 f"decoder {self.name!r} cannot rebuild missing channels: its manifest has no sensor positions"
             )
         return interpolation_matrix(np.array(positions, dtype=float), np.flatnonzero(pick < 0).tolist())
+
+
+def open_session(data: bytes) -> onnxruntime.InferenceSession:
+    """Load an ONNX file's bytes as the service does; onnxruntime's own exceptions come through."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Spinning threads would take the ingest threads' cores between two trials.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(data, options, providers=usable_providers())
 
 
 def _read(path: Path) -> bytes:

@@ -26,12 +26,12 @@ from rtdecode.sources.lsl_config import use_loopback
 from training.contact_sheet import SheetRow, contact_sheet
 from training.export import export
 from training.fit import LinearSettings, fit
-from training.metrics import pearson, top_k, truth_ranks
+from training.metrics import pearson, percentiles_ms, top_k, truth_ranks
 from training.prepare import SignalSettings, prepare
 from training.targets import Targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     import pandas as pd
 
@@ -277,20 +277,10 @@ def _result(offline: _Offline, answers: Answers, manifest: DecoderManifest) -> d
         },
         "latency_ms": {
             "structural": 1e3 * manifest.signal.structural_s,
-            "inference": _percentiles([stamp.inference_end - stamp.inference_start for stamp, _ in stamps]),
-            "compute": _percentiles([at - stamp.data_arrival for stamp, at in stamps]),
+            "inference": percentiles_ms([stamp.inference_end - stamp.inference_start for stamp, _ in stamps]),
+            "compute": percentiles_ms([at - stamp.data_arrival for stamp, at in stamps]),
             "comparable": all(message.latency_comparable for message, _ in answers.embeddings.values()),
         },
-    }
-
-
-def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    p50, p95, p99 = np.percentile(seconds, [50, 95, 99])
-    return {
-        "p50": 1e3 * float(p50),
-        "p95": 1e3 * float(p95),
-        "p99": 1e3 * float(p99),
-        "max": 1e3 * max(seconds),
     }
 
 

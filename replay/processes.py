@@ -1,0 +1,167 @@
+"""Commands of this project in processes of their own: a service for a rehearsal or a measurement."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from rtdecode.bus.control import NoAnswerError
+from rtdecode.errors import UserError
+from rtdecode.sources.lsl import LslClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from rtdecode.bus.control import ControlClient
+
+START_S = 60.0
+"""How long a process may take to start on a slow machine."""
+
+_PORTS = ("publish_port", "subscribe_port", "control_port")
+
+
+class Process:
+    """One ``rtdecode`` command in a process of its own, its output in a file.
+
+    Parameters
+    ----------
+    arguments
+        Of the command line, the command first.
+    log
+        File for all that it says.
+    """
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        self._name = f"rtdecode {arguments[0]}"
+        self._arguments = arguments
+        self._log = log
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "rtdecode", *self._arguments], stdout=log, stderr=subprocess.STDOUT
+            )
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Its number, once it was started."""
+        return self._process.pid
+
+    def said(self, word: str) -> bool:
+        """Whether its output holds a word so far."""
+        return word in self._log.read_text(encoding="utf-8", errors="replace")
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Wait until it is ready.
+
+        Raises
+        ------
+        UserError
+            If it ends first, or takes too long.
+        """
+        clock = LslClock()
+        deadline = clock.now() + START_S
+        while not ready():
+            self.check()
+            if clock.now() > deadline:
+                raise UserError(f"{self._name} was not ready within {START_S:g} s; see {self._log}")
+            time.sleep(0.05)  # another process: nothing here to wait on
+
+    def wait_for_end(self) -> None:
+        """Wait until it has ended by itself.
+
+        Raises
+        ------
+        UserError
+            If it does not, or not well.
+        """
+        try:
+            code = self._process.wait(START_S)
+        except subprocess.TimeoutExpired:
+            raise UserError(f"{self._name} did not stop within {START_S:g} s; see {self._log}") from None
+        if code:
+            raise UserError(f"{self._name} ended with an error: {self.last_line()}")
+
+    def check(self) -> None:
+        """Raise a UserError if it has ended."""
+        if self._process.poll() is not None:
+            raise UserError(f"{self._name} ended too early: {self.last_line()}")
+
+    def last_line(self) -> str:
+        """The last thing it said."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"it said nothing in {self._log}"
+
+
+def is_answered(control: ControlClient) -> bool:
+    """Whether a service answers already."""
+    try:
+        control.status()
+    except NoAnswerError:
+        return False
+    return True
+
+
+def free_ports() -> dict[str, int]:
+    """Ports for ``[bus]`` that nobody listens on just now, by their keys there."""
+    with ExitStack() as stack:  # all held until the last is found, so that they differ
+        sockets = [stack.enter_context(socket.socket()) for _ in _PORTS]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return {name: each.getsockname()[1] for name, each in zip(_PORTS, sockets, strict=True)}
+
+
+def serve_config(
+    streams: Mapping[str, str],
+    markers: str,
+    decoders: Iterable[tuple[str, Path]],
+    ports: Mapping[str, int],
+    *,
+    allow_speed: bool = False,
+) -> str:
+    """Write a configuration of ``rtdecode serve``.
+
+    Parameters
+    ----------
+    streams
+        LSL source ids of the signal streams, by identifier.
+    markers
+        LSL source id of the marker stream.
+    decoders
+        Stream identifier and ONNX file of each.
+    ports
+        From :func:`free_ports`.
+    allow_speed
+        Accept a replay faster than real time.
+
+    Returns
+    -------
+    str
+        TOML.
+    """
+    lines = []
+    for name, source_id in streams.items():
+        lines += ["[[streams]]", f"id = {_text(name)}", f"lsl = {{ source_id = {_text(source_id)} }}"]
+    lines += ["[[markers.streams]]", f"source_id = {_text(markers)}"]
+    for stream, path in decoders:
+        lines += ["[[decoders]]", f"path = {_text(str(path.resolve()))}", f"stream = {_text(stream)}"]
+    lines += ["[bus]", *(f"{name} = {port}" for name, port in ports.items())]
+    lines += ["[service]", f"wait_s = {START_S:g}", f"allow_speed = {json.dumps(allow_speed)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    """A TOML string; JSON's are the same as long as no character is written as two surrogates."""
+    return json.dumps(text, ensure_ascii=False)
