@@ -1,0 +1,73 @@
+"""``rtdecode bench``. What a command needs is imported when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_path = click.Path(path_type=Path)
+
+
+@click.group()
+def bench() -> None:
+    """Measure the service on this machine, with SIMULATED signals over loopback."""
+
+
+@bench.command()
+@click.option("--channels", type=click.IntRange(min=1), help="Channels of each stream  [default: 64]")
+@click.option("--rate", "rate_hz", type=click.FloatRange(min=0, min_open=True), help="Hz  [default: 1000]")
+@click.option("--chunk", type=click.IntRange(min=1), default=10, show_default=True, help="Samples a push.")
+@click.option("--streams", type=click.IntRange(min=1), default=1, show_default=True, help="Signal streams.")
+@click.option(
+    "--seconds",
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="How long to measure, after the warm-up.",
+)
+@click.option(
+    "--markers-per-second",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Each asks for a window of every stream.",
+)
+@click.option(
+    "--warmup-trials",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="First markers, whose trials are not counted.",
+)
+@click.option(
+    "--decoder",
+    type=_path,
+    help="ONNX file, which says channels and rate, too; by default the graph of a ridge decoder (1 s window, "
+    "1024 dimensions) with random weights.",
+)
+@click.option("--json", "json_path", type=_path, help="Write the results here too, for machines.")
+def live(json_path: Path | None, **settings: object) -> None:
+    """Measure from the push of the last needed sample to the receipt of the answer.
+
+    A sender in its own process pushes on time, whatever becomes of it; `rtdecode serve` decodes in another;
+    this process receives.
+    """
+    from rtdecode.sources.lsl_config import use_loopback
+
+    use_loopback()  # before anything loads liblsl
+    from training.bench.live import LiveSettings, report
+
+    report(LiveSettings(**settings), json_path)  # type: ignore[arg-type]
+
+
+@bench.command(hidden=True)
+@click.argument("sending", type=_path)
+@click.argument("record", type=_path)
+def send(sending: Path, record: Path) -> None:
+    """Send what the JSON file SENDING says, and write the moments of the pushes to RECORD."""
+    from training.bench.sender import Sending
+    from training.bench.sender import send as run
+
+    run(Sending.model_validate_json(sending.read_bytes()), record)

@@ -1,0 +1,135 @@
+"""Decoders to measure with: the graphs of real ones, with random weights."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from rtdecode.contracts import (
+    Channel,
+    ChannelType,
+    DecoderManifest,
+    EmbeddingSpace,
+    Head,
+    HeadRole,
+    Provenance,
+    Scaling,
+    SignalContract,
+    Unit,
+)
+from rtdecode.decoder import MANIFEST_KEY
+from rtdecode.output import write_file
+from training.export import build_graph
+from training.fit import LinearDecoder
+from training.prepare import SignalSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+RIDGE_DIM = 1024
+
+_SCALING = Scaling(baseline_s=None, clamp=20.0)
+_SEED = 0
+
+
+def sensors(n: int, type_: ChannelType) -> tuple[Channel, ...]:
+    """Channels of a device that does not exist."""
+    unit = Unit.VOLT if type_ is ChannelType.EEG else Unit.TESLA
+    return tuple(Channel(name=f"{type_.value.upper()}{i:03d}", type=type_, unit=unit) for i in range(n))
+
+
+def write_ridge(path: Path, n_channels: int, rate_hz: float) -> DecoderManifest:
+    """Write a linear decoder of a 1 s window at 120 Hz to 1024 dimensions, as ``rtdecode train fit`` does.
+
+    The front end is a 0.1 Hz high-pass and an anti-alias low-pass.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    n_channels, rate_hz
+        Of the EEG stream that it is for.
+
+    Raises
+    ------
+    UserError
+        If the rate is too low for the filter.
+    """
+    signal = SignalSettings(
+        highpass_hz=0.1,
+        highpass_order=1,
+        lowpass_hz=40.0,
+        order=8,
+        family="cheby2",
+        tmin_s=0.0,
+        tmax_s=1.0,
+        resample_hz=120.0,
+    ).contract(sensors(n_channels, ChannelType.EEG), rate_hz)
+    rng = np.random.default_rng(_SEED)
+    n_features = signal.resampling.n_times * n_channels
+    decoder = LinearDecoder(
+        signal=signal,
+        scaling=_SCALING,
+        center=np.zeros(n_channels, np.float32),
+        scale=np.full(n_channels, 1e-5, np.float32),
+        weights=rng.standard_normal((n_features, RIDGE_DIM), np.float32) / np.float32(np.sqrt(n_features)),
+        bias=np.zeros(RIDGE_DIM, np.float32),
+        head=_head("embedding", HeadRole.RETRIEVAL, RIDGE_DIM),
+    )
+    return _write(path, build_graph(decoder), signal, [decoder.head], "ridge")
+
+
+def write_renamed(source: Path, path: Path, name: str) -> None:
+    """Write a decoder's file once more under another name: two decoders of a service differ in it."""
+    model = onnx.load(source)
+    for prop in model.metadata_props:
+        if prop.key == MANIFEST_KEY:
+            manifest = DecoderManifest.model_validate_json(prop.value)
+            prop.value = manifest.model_copy(update={"name": name}).model_dump_json()
+    write_file(path, model.SerializeToString())
+
+
+def _head(name: str, role: HeadRole, dim: int) -> Head:
+    space = EmbeddingSpace(
+        encoder="none",
+        weights_sha256="0" * 64,
+        layer="none",
+        pooling="none",
+        preprocessing="none",
+        dim=dim,
+    )
+    return Head(name=name, role=role, space=space, target_mean=(0.0,) * dim, target_sd=(1.0,) * dim)
+
+
+def _write(
+    path: Path, model: onnx.ModelProto, signal: SignalContract, heads: Sequence[Head], name: str
+) -> DecoderManifest:
+    manifest = DecoderManifest(
+        name=name,
+        signal=signal,
+        scaling=_SCALING,
+        heads=tuple(heads),
+        provenance=Provenance(
+            dataset="none: random weights",
+            subjects=(),
+            split_sha256="0" * 64,
+            n_trials=1,
+            hours=0.0,
+            model=name,
+            fold_rule="none",
+            created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            versions={"python": platform.python_version(), "rtdecode": version("rtdecode")},
+        ),
+        simulated=True,
+    )
+    helper.set_model_props(model, {MANIFEST_KEY: manifest.model_dump_json()})
+    onnx.checker.check_model(model, full_check=True)
+    write_file(path, model.SerializeToString())
+    return manifest

@@ -1,0 +1,187 @@
+"""The amplifier and the experiment of a measurement: they send on time, whatever becomes of what they sent.
+
+An open loop: each chunk and each marker has its moment on the clock, and nothing that the consumer does moves
+it. What is late is sent at once, and the moments after it stay where they were.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+import click
+import numpy as np
+import pylsl
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from replay.description import marker_info, signal_info
+from replay.recordings.recording import Markers, Recording, array_reader
+from rtdecode.contracts import Channel, Unit
+from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SENT = "all is sent"
+"""What the process says once its last sample has left."""
+
+_NOISE_S = 8.0
+_SD = {Unit.VOLT: 1e-5, Unit.TESLA: 1e-13, Unit.TESLA_PER_METRE: 1e-12, Unit.NONE: 1.0}
+_AWAIT_S = 60.0
+_POLL_S = 0.2
+_LINGER_S = 60.0
+
+
+class Sending(BaseModel):
+    """What is sent, and when.
+
+    Parameters
+    ----------
+    source_id
+        Of the marker stream; the signal streams' end in ``-0``, ``-1``, …
+    channels, rate_hz
+        Of each signal stream.
+    chunk
+        Samples pushed at once.
+    streams
+        Number of signal streams. They share the sample clock; their chunks end at different samples.
+    n_samples
+        How much each sends.
+    onsets
+        Samples at which the markers ``"0"``, ``"1"``, … lie, in order.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source_id: str
+    channels: tuple[Channel, ...]
+    rate_hz: float = Field(gt=0)
+    chunk: int = Field(gt=0)
+    streams: int = Field(gt=0)
+    n_samples: int = Field(gt=0)
+    onsets: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        if list(self.onsets) != sorted(self.onsets) or (self.onsets and self.onsets[-1] >= self.n_samples):
+            raise ValueError("the onsets must come in order, and before the end")
+        return self
+
+    def signal_id(self, stream: int) -> str:
+        """Source id of one signal stream."""
+        return f"{self.source_id}-{stream}"
+
+    def edges(self, stream: int) -> np.ndarray:
+        """First sample of each chunk of one stream, and the end, ``(n_chunks + 1,)``."""
+        first = self.chunk - stream * self.chunk // self.streams
+        return np.array([0, *range(first, self.n_samples, self.chunk), self.n_samples])
+
+    def chunk_of(self, stream: int, sample: int) -> int:
+        """Index of the chunk that holds a sample."""
+        return (sample + stream * self.chunk // self.streams) // self.chunk
+
+
+def send(sending: Sending, record: Path) -> None:
+    """Send everything in real time, and write down when each chunk left.
+
+    Waits for a consumer on every stream first, and at the end until they have gone.
+
+    Parameters
+    ----------
+    sending
+        What and when.
+    record
+        ``.npz`` file: for each stream ``pushed_0``, …, ``(n_chunks,)``, seconds of ``local_clock()`` just
+        before the chunk was pushed; ``start``, that of sample 0; ``late``, seconds by which each push came
+        after its moment.
+
+    Raises
+    ------
+    UserError
+        If nobody listens within a minute.
+    """
+    noise = _noise(sending)
+    block = noise.read(0, noise.n_samples).astype(np.float32)
+    block = np.concatenate([block, block[: sending.chunk]])  # a chunk across its end is one slice, too
+    outlets = [
+        pylsl.StreamOutlet(
+            signal_info(
+                noise,
+                name=sending.signal_id(stream),
+                source_id=sending.signal_id(stream),
+                value_format="float32",
+                speed=1.0,
+            )
+        )
+        for stream in range(sending.streams)
+    ]
+    markers = pylsl.StreamOutlet(
+        marker_info(noise, name=sending.source_id, source_id=sending.source_id, speed=1.0)
+    )
+    for outlet in (*outlets, markers):
+        _await_consumer(outlet)
+
+    due, stream_of, number = _plan(sending)
+    edges = [sending.edges(stream).tolist() for stream in range(sending.streams)]
+    pushed = np.zeros(len(due))
+    start = pylsl.local_clock()
+    for i, (sample, stream, n) in enumerate(
+        zip(due.tolist(), stream_of.tolist(), number.tolist(), strict=True)
+    ):
+        stamp = start + sample / sending.rate_hz
+        while (ahead := stamp - pylsl.local_clock()) > 0:
+            time.sleep(ahead)
+        if stream < 0:
+            markers.push_sample([str(n)], stamp)
+            continue
+        first, stop = edges[stream][n : n + 2]
+        at = first % noise.n_samples
+        rows = block[at : at + stop - first]
+        pushed[i] = pylsl.local_clock()
+        outlets[stream].push_chunk(rows, stamp)
+    click.echo(SENT)
+    chunks = stream_of >= 0
+    np.savez(
+        record,
+        start=start,
+        late=(pushed - start - due / sending.rate_hz)[chunks],
+        **{f"pushed_{stream}": pushed[stream_of == stream] for stream in range(sending.streams)},
+    )
+    until = pylsl.local_clock() + _LINGER_S
+    while any(outlet.have_consumers() for outlet in (*outlets, markers)) and pylsl.local_clock() < until:
+        time.sleep(_POLL_S)  # who closes at once takes from a consumer what it has not pulled yet
+
+
+def _plan(sending: Sending) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pushes in order: at which sample, of which stream (-1: a marker), and the how manieth of it."""
+    parts = [(np.array(sending.onsets, int), -1)]
+    # A chunk leaves when its last sample is there.
+    parts += [(sending.edges(stream)[1:] - 1, stream) for stream in range(sending.streams)]
+    due = np.concatenate([samples for samples, _ in parts])
+    stream_of = np.concatenate([np.full(len(samples), stream) for samples, stream in parts])
+    number = np.concatenate([np.arange(len(samples)) for samples, _ in parts])
+    order = np.argsort(due, kind="stable")
+    return due[order], stream_of[order], number[order]
+
+
+def _noise(sending: Sending) -> Recording:
+    """White noise of a plausible size, sent over and over."""
+    n_samples = max(int(_NOISE_S * sending.rate_hz), sending.chunk)
+    sd = np.array([_SD[channel.unit] for channel in sending.channels])
+    samples = np.random.default_rng(0).standard_normal((n_samples, len(sd))) * sd
+    return Recording(
+        name=sending.source_id,
+        rate_hz=sending.rate_hz,
+        channels=sending.channels,
+        n_samples=n_samples,
+        markers=Markers(np.array([], np.int64), ()),
+        reader=array_reader(samples),
+        simulated=True,
+    )
+
+
+def _await_consumer(outlet: pylsl.StreamOutlet) -> None:
+    until = pylsl.local_clock() + _AWAIT_S
+    while not outlet.wait_for_consumers(_POLL_S):
+        if pylsl.local_clock() > until:
+            raise UserError(f"nobody listened to the streams within {_AWAIT_S:g} s")
