@@ -141,7 +141,7 @@ def run_virtual(
             engine.admit(
                 Marker(source=_STREAM, label=labels[index], stamp=time, time=time, arrival=clock.time)
             )
-        engine.feed(_STREAM, recording.read(start, stop), stamps, stamps, clock.time)
+        engine.feed(_STREAM, recording.read(start, stop), stamps, 0.0, clock.time)
         for job in engine.advance(_STREAM):
             engine.decode(job)
         if progress is not None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -54,6 +53,32 @@ class Emit(Protocol):
         """Take a message, with its payload frames; called from any thread."""
 
 
+class Recorder(Protocol):
+    """Told of all that decides what the engine does, in the order in which it took effect.
+
+    Called under the engine's lock, from any thread: it must be quick and never wait. Arrays are handed over
+    by reference and not written to afterwards. Telling an engine the same things in the same order makes it
+    do the same again.
+    """
+
+    def connected(self, stream_id: str, facts: StreamFacts) -> None:
+        """A stream was connected."""
+
+    def fed(
+        self, stream_id: str, samples: np.ndarray, stamps: np.ndarray, offset_s: float, arrival: float
+    ) -> None:
+        """A chunk is about to be taken, after all markers that were admitted before."""
+
+    def admitted(self, marker: Marker, stream_id: str | None) -> None:
+        """A marker was put before the gate and, if accepted, handed to every stream."""
+
+    def advanced(self, stream_id: str, now: float) -> None:
+        """A stream was advanced at ``now``, and that had an effect."""
+
+    def disconnected(self, stream_id: str, verdict: Verdict, reason: str) -> None:
+        """A stream was disconnected."""
+
+
 @dataclass(slots=True)
 class _Stream:
     """One signal stream of the configuration, connected or not.
@@ -63,10 +88,15 @@ class _Stream:
     """
 
     decoders: list[Decoder]
-    inbox: deque[tuple[int, Marker]] = field(default_factory=deque)
+    inbox: list[tuple[int, Marker]] = field(default_factory=list)
     connection: Connection | None = None
     simulated: bool = False
     next_segment: int = 0
+
+    def take(self) -> list[tuple[int, Marker]]:
+        """Empty the inbox; under the engine's lock."""
+        markers, self.inbox = self.inbox, []
+        return markers
 
 
 class Engine:
@@ -91,6 +121,8 @@ class Engine:
         Trigger channels inside the streams.
     marker_delay_s
         Seconds from a marker to the picture on the screen.
+    recorder
+        Told of what happens, if anyone is to be told.
 
     Raises
     ------
@@ -108,6 +140,7 @@ class Engine:
         *,
         triggers: Sequence[TriggerChannel] = (),
         marker_delay_s: float = 0.0,
+        recorder: Recorder | None = None,
     ) -> None:
         names = [decoder.name for group in decoders.values() for decoder in group]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -119,8 +152,12 @@ class Engine:
         self._emit = emit
         self._triggers = tuple(triggers)
         self._marker_delay_s = marker_delay_s
+        self._recorder = recorder
         self._ledger = Ledger()
-        self._lock = threading.Lock()  # guards gate, ledger, and which streams are connected
+        # Guards gate, ledger, which streams are connected and what is in their inboxes.
+        self._lock = threading.Lock()
+        # Held from a marker's fate until every stream has it: the order of both is then one.
+        self._admission = threading.Lock()
 
     def accounts(self) -> Accounts:
         """Both ledgers as they stand."""
@@ -155,19 +192,24 @@ class Engine:
         )
         with self._lock:
             stream.connection = connection
-        stream.simulated = stream.simulated or facts.simulated
+            stream.simulated = stream.simulated or facts.simulated
+            if self._recorder is not None:
+                self._recorder.connected(stream_id, facts)
 
     def disconnect(self, stream_id: str, verdict: Verdict, reason: str) -> None:
         """End all that waits for this stream's data; markers that come from now on end at once."""
         stream = self._streams[stream_id]
         with self._lock:
             connection, stream.connection = stream.connection, None
-        if connection is None:
-            return
-        self._open_requests(stream, connection)
+            if connection is None:
+                return
+            stream.next_segment = connection.next_segment
+            markers = stream.take()
+            if self._recorder is not None:
+                self._recorder.disconnected(stream_id, verdict, reason)
+        self._open_requests(connection, markers)
         for ending in connection.close(verdict, reason):
             self._conclude(ending)
-        stream.next_segment = connection.next_segment
 
     def close(self, verdict: Verdict, reason: str) -> None:
         """Disconnect every stream; only once no thread feeds one any more."""
@@ -184,34 +226,40 @@ class Engine:
         stream_id
             Stream whose samples ``marker.sample`` counts, if it lies in the data of one.
         """
-        with self._lock:
-            admission = self._gate.admit(marker, is_code=stream_id is not None)
-            self._ledger.admit(admission.fate)
-        self._emit(
-            MarkerMessage(
-                simulated=self.simulated,
-                source=marker.source,
-                label=admission.label,
-                stimulus_id=admission.stimulus_id,
-                fate=admission.fate,
-                index=admission.index,
-                stamp=marker.stamp,
-                reason=admission.reason,
-            )
-        )
-        if admission.index is None:
-            return
-        mapped = replace(marker, label=admission.label, stimulus_id=admission.stimulus_id)
-        for name, stream in self._streams.items():
-            own = mapped if name == stream_id else replace(mapped, sample=None)
+        refused = []
+        with self._admission:
             with self._lock:
-                if stream.connection is not None:
-                    stream.inbox.append((admission.index, own))
-                    continue
-            self._refuse(name, stream, own, admission.index)
+                admission = self._gate.admit(marker, is_code=stream_id is not None)
+                self._ledger.admit(admission.fate)
+            self._emit(
+                MarkerMessage(
+                    simulated=self.simulated,
+                    source=marker.source,
+                    label=admission.label,
+                    stimulus_id=admission.stimulus_id,
+                    fate=admission.fate,
+                    index=admission.index,
+                    stamp=marker.stamp,
+                    reason=admission.reason,
+                )
+            )
+            with self._lock:
+                if self._recorder is not None:
+                    self._recorder.admitted(marker, stream_id)
+                if admission.index is None:
+                    return
+                mapped = replace(marker, label=admission.label, stimulus_id=admission.stimulus_id)
+                for name, stream in self._streams.items():
+                    own = mapped if name == stream_id else replace(mapped, sample=None)
+                    if stream.connection is not None:
+                        stream.inbox.append((admission.index, own))
+                    else:
+                        refused.append((name, stream, own, stream.next_segment))
+        for name, stream, own, segment in refused:
+            self._refuse(name, stream, own, admission.index, segment)
 
     def feed(
-        self, stream_id: str, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
+        self, stream_id: str, samples: np.ndarray, stamps: np.ndarray, offset_s: float, arrival: float
     ) -> None:
         """Take a chunk of a connected stream: find triggers in it, filter it, keep it.
 
@@ -219,22 +267,38 @@ class Engine:
         ----------
         stream_id
             Identifier in the configuration.
-        samples, stamps, times, arrival
+        samples, stamps, arrival
             As for :meth:`rtdecode.connection.Connection.feed`.
+        offset_s
+            Leads from the stamps to our clock, seconds.
         """
         stream, connection = self._connected(stream_id)
+        times = stamps + offset_s
         for marker in connection.triggers(samples, stamps, times, arrival):
             self.admit(marker, stream_id)
+        with self._lock:
+            markers = stream.take()
+            if self._recorder is not None:
+                self._recorder.fed(stream_id, samples, stamps, offset_s, arrival)
         # Before the chunk is fed: a chunk may be longer than what the ring keeps.
-        self._open_requests(stream, connection)
+        self._open_requests(connection, markers)
         connection.feed(samples, stamps, times, arrival)
 
     def advance(self, stream_id: str) -> list[Job]:
         """Open requests for new markers, end what cannot be answered, and return the windows now complete."""
         stream, connection = self._connected(stream_id)
-        self._open_requests(stream, connection)
+        now = self._clock.now()
+        with self._lock:
+            markers = stream.take()
+            if markers and self._recorder is not None:
+                self._recorder.advanced(stream_id, now)
+        self._open_requests(connection, markers)
+        items = connection.take(now)
+        if items and not markers and self._recorder is not None:
+            with self._lock:
+                self._recorder.advanced(stream_id, now)
         jobs = []
-        for item in connection.take(self._clock.now()):
+        for item in items:
             if isinstance(item, Ending):
                 self._conclude(item)
             else:
@@ -310,20 +374,19 @@ class Engine:
             raise RuntimeError(f"stream {stream_id!r} is not connected")
         return stream, stream.connection
 
-    def _open_requests(self, stream: _Stream, connection: Connection) -> None:
-        while stream.inbox:
-            index, marker = stream.inbox.popleft()
+    def _open_requests(self, connection: Connection, markers: Sequence[tuple[int, Marker]]) -> None:
+        for index, marker in markers:
             requests = connection.mark(marker, index)
             with self._lock:
                 for request in requests:
                     self._ledger.open(request)
 
-    def _refuse(self, stream_id: str, stream: _Stream, marker: Marker, index: int) -> None:
+    def _refuse(self, stream_id: str, stream: _Stream, marker: Marker, index: int, segment: int) -> None:
         """Answer a marker that found its stream gone."""
         for decoder in stream.decoders:
             request = Request(
                 stream=stream_id,
-                segment=stream.next_segment,
+                segment=segment,
                 origin="marker",
                 index=index,
                 decoder=decoder.name,

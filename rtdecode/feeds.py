@@ -228,8 +228,7 @@ class SignalFeed(Feed):
     def _follow(self, offset_s: float) -> None:
         chunk = self._signal.pull(_PULL_S)
         if chunk is not None:
-            times = chunk.stamps + offset_s
-            self._around.engine.feed(self.name, chunk.samples, chunk.stamps, times, chunk.arrival)
+            self._around.engine.feed(self.name, chunk.samples, chunk.stamps, offset_s, chunk.arrival)
         for job in self._around.engine.advance(self.name):
             self._on_job(job)
 

@@ -58,7 +58,7 @@ class Bench:
         self.n_samples += n
         stamps = index / (RATE_HZ * speed)
         self.time = float(stamps[-1])
-        self.engine.feed("eeg", samples, stamps, stamps, self.time)
+        self.engine.feed("eeg", samples, stamps, 0.0, self.time)
         for job in self.engine.advance("eeg"):
             self.engine.decode(job)
 
@@ -248,10 +248,84 @@ def test_each_stream_gets_each_marker_and_a_trigger_its_own_sample_alone(tmp_pat
     samples[40:43, 1] = 5
     stamps = np.arange(300) / RATE_HZ
     # The second stream began 20 samples later, so that its sample of the same time has another number.
-    engine.feed("meg", samples, stamps, stamps + 20 / RATE_HZ, 0.0)
-    engine.feed("eeg", samples, stamps, stamps, 0.0)
+    engine.feed("meg", samples, stamps, 20 / RATE_HZ, 0.0)
+    engine.feed("eeg", samples, stamps, 0.0, 0.0)
     for name in decoders:
         for job in engine.advance(name):
             engine.decode(job)
     onsets = {message.request.stream: message.onset_sample for message in bench.of(EmbeddingMessage)}
     assert onsets == {"eeg": 40, "meg": 20}
+
+
+class Tape:
+    """Records what an engine was told, and tells it to another."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple] = []
+
+    def connected(self, *event: object) -> None:
+        self.events.append(("connect", *event))
+
+    def fed(self, *event: object) -> None:
+        self.events.append(("feed", *event))
+
+    def admitted(self, *event: object) -> None:
+        self.events.append(("admit", *event))
+
+    def advanced(self, *event: object) -> None:
+        self.events.append(("advance", *event))
+
+    def disconnected(self, *event: object) -> None:
+        self.events.append(("disconnect", *event))
+
+    def tell(self, bench: Bench) -> None:
+        for what, *event in self.events:
+            if what == "advance":
+                bench.time = event.pop()
+            for job in getattr(bench.engine, what)(*event) or ():
+                bench.engine.decode(job)
+
+
+def test_what_the_recorder_was_told_makes_another_engine_say_the_same(decoder: Decoder) -> None:
+    tape = Tape()
+    live = Bench([decoder], recorder=tape)
+    live.connect()
+    live.feed(100)
+    live.mark(50 / RATE_HZ, "in time")
+    live.mark(50 / RATE_HZ, "in time")
+    live.mark(95 / RATE_HZ, "waits")
+    live.feed(50)
+    live.mark(1e9, "a wrong clock")
+    live.mark(148 / RATE_HZ, "cut off")
+    live.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
+    live.mark(160 / RATE_HZ, "while it was gone")
+    live.connect()
+    live.feed(500)
+    live.mark(300 / RATE_HZ, "back")
+    live.time = 30.0
+    for job in live.engine.advance("eeg"):
+        live.engine.decode(job)
+    live.engine.close(Verdict.SHUTDOWN, "the end")
+    again = Bench([decoder])
+    tape.tell(again)
+    assert [message for message, _ in again.said if not isinstance(message, EmbeddingMessage)] == [
+        message for message, _ in live.said if not isinstance(message, EmbeddingMessage)
+    ]
+    for (old, payload), (new, other) in zip(live.said, again.said, strict=True):
+        if isinstance(old, EmbeddingMessage):
+            assert (old.request, old.onset_sample) == (new.request, new.onset_sample)
+            np.testing.assert_array_equal(payload, other)
+
+
+def test_the_recorder_hears_of_an_advance_only_where_it_had_an_effect(decoder: Decoder) -> None:
+    tape = Tape()
+    bench = Bench([decoder], recorder=tape)
+    bench.connect()
+    for _ in range(10):
+        bench.feed(10)
+    bench.mark(50 / RATE_HZ)
+    bench.feed(10)
+    for _ in range(5):
+        bench.engine.advance("eeg")
+    kinds = [kind for kind, *_ in tape.events]
+    assert kinds == ["connect", *["feed"] * 10, "admit", "feed", "advance"]
