@@ -156,6 +156,11 @@ class Connection:
         """Index of the first segment of the connection that follows this one."""
         return max(lane.track.segment for lane in self._lanes) + 1
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether the front ends of the running segments can be trusted."""
+        return all(lane.track.is_warm for lane in self._lanes)
+
     def triggers(
         self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
     ) -> list[Marker]:

@@ -172,6 +172,11 @@ class Engine:
             for stream in self._streams.values()
         )
 
+    def is_warm(self, stream_id: str) -> bool:
+        """Whether the front end of a stream's running segment can be trusted; any thread may ask."""
+        connection = self._streams[stream_id].connection
+        return connection is not None and connection.is_warm
+
     def connect(self, stream_id: str, facts: StreamFacts) -> None:
         """Bind a stream's decoders to what it turned out to be; its next chunk starts a new segment.
 

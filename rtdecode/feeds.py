@@ -1,4 +1,13 @@
-"""Threads that follow one source each, through losses and returns, and hand what comes to the engine."""
+"""Threads that follow one source each, through losses and returns, and hand what comes to the engine.
+
+A source goes through these states; one that was lost or refused is looked for until it is there and fits::
+
+    searching ─▶ connecting ─▶ warm ─▶ live ◀─▶ stale
+                  ▲      │       │       │        │
+                  │      ▼       ▼       ▼        ▼
+                  ├─ refused   lost ◀────┴────────┘
+                  └──────────────┘
+"""
 
 from __future__ import annotations
 
@@ -10,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rtdecode.connection import StreamFacts
-from rtdecode.contracts import StreamState, StreamStatus, Verdict
+from rtdecode.contracts import AlarmCode, StreamState, StreamStatus, Verdict
 from rtdecode.errors import UserError
 from rtdecode.signal.markers import Marker
 from rtdecode.sources.base import StreamLostError
@@ -21,10 +30,11 @@ if TYPE_CHECKING:
 
     import pylsl
 
-    from rtdecode.config import SignalStream
+    from rtdecode.alarms import Alarms
+    from rtdecode.config import ServiceSettings, SignalStream
     from rtdecode.connection import Job
     from rtdecode.engine import Engine
-    from rtdecode.sources.base import Clock
+    from rtdecode.sources.base import Clock, RawChunk
     from rtdecode.sources.clock_offsets import ClockOffset, ClockOffsets
     from rtdecode.sources.lsl_resolve import StreamQuery
 
@@ -33,8 +43,17 @@ log = logging.getLogger(__name__)
 _PULL_S = 0.1
 """Longest wait for data before a feed looks whether to stop, or whether a request has timed out."""
 
-_RETRY_S = 1.0
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 10.0
 _FIRST_OFFSET_S = 10.0
+
+_FEWEST_PERIODS_STALE = 3
+"""A slow stream is not stale between two of its samples, whatever the configuration says."""
+
+_FUTURE_S = 1.0
+"""Stamps further ahead of our clock than this are wrong."""
+
+_LOOK_BEHIND_S = 0.5
+"""A pull that brings more than this at once is a reason to look how much more waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +68,10 @@ class Surroundings:
         Measures the senders' clocks.
     clock
         Stamps arrivals.
+    alarms
+        Told of what a person should see.
+    settings
+        How long to wait for what.
     stop
         Ends every feed when set.
     on_failure
@@ -58,6 +81,8 @@ class Surroundings:
     engine: Engine
     offsets: ClockOffsets
     clock: Clock
+    alarms: Alarms
+    settings: ServiceSettings
     stop: threading.Event
     on_failure: Callable[[BaseException], None]
 
@@ -77,16 +102,36 @@ class Feed(ABC):
 
     def __init__(self, name: str, query: StreamQuery, surroundings: Surroundings) -> None:
         self.name = name
-        self.state = StreamState.SEARCHING
         self._query = query
         self._around = surroundings
         self._stop = surroundings.stop
+        self._state = StreamState.SEARCHING
+        self._reason = ""
+        self._connections = 0
+        self._retry_s = _FIRST_RETRY_S
         self._inlet: SignalInlet | MarkerInlet | None = None
         self._offset: ClockOffset | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    def status(self) -> StreamStatus:
+        """How the source stands; any thread may ask."""
+        offset = self._offset
+        reading = None if offset is None else offset.reading
+        return StreamStatus(
+            state=self._state,
+            reason=self._reason,
+            reconnects=max(0, self._connections - 1),
+            clock_offset_s=None if reading is None else reading.seconds,
+            clock_uncertainty_s=None if reading is None else reading.uncertainty_s,
+        )
+
     def connect(self, timeout_s: float) -> None:
-        """Find the stream, open it and measure its clock; returns early if told to stop.
+        """Find the stream, open it, check what it is and measure its clock; returns early if told to stop.
 
         Raises
         ------
@@ -96,17 +141,15 @@ class Feed(ABC):
         info = resolve(self._query, timeout_s, self._stop)
         if info is None:
             return
+        self._enter(StreamState.CONNECTING)
         try:
             self._inlet = self._open(info)
             self._offset = self._around.offsets.watch(self._inlet)
             self._offset.wait(_FIRST_OFFSET_S)
         except StreamLostError as lost:
             raise UserError(f"{lost}; see that its sender keeps running") from lost
-        self.state = StreamState.LIVE
-
-    def status(self) -> StreamStatus:
-        """How the source stands."""
-        return StreamStatus(state=self.state)
+        self._connections += 1
+        self._enter(StreamState.LIVE)
 
     def start(self) -> None:
         """Start the thread; the source must be connected."""
@@ -130,6 +173,9 @@ class Feed(ABC):
     def _abandon(self) -> None:
         """Account for what still waits for a source that was lost."""
 
+    def _enter(self, state: StreamState, reason: str = "") -> None:
+        self._state, self._reason = state, reason
+
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
@@ -137,28 +183,39 @@ class Feed(ABC):
                     self._reconnect()
                     continue
                 try:
-                    self._follow(self._offset.seconds or 0.0)
+                    self._follow(self._offset.seconds)
                 except StreamLostError as lost:
-                    log.warning("%s; waiting for it to come back", lost)
-                    self.state = StreamState.LOST
-                    self._disconnect()
-                    self._abandon()
+                    self._lose(str(lost))
         except BaseException as error:  # a dead thread must end the service, not hang it
             self._around.on_failure(error)
 
+    def _lose(self, what: str) -> None:
+        self._enter(StreamState.LOST, what)
+        self._around.alarms.begin(AlarmCode.LOST, self.name, f"{what}; waiting for it to come back")
+        self._disconnect()
+        self._abandon()
+
     def _reconnect(self) -> None:
+        """Try once; after a failure wait, each time longer."""
         try:
             self.connect(math.inf)
         except UserError as error:
-            log.warning("%s: %s", self.name, error)
+            self._enter(StreamState.REFUSED, str(error))
+            self._around.alarms.begin(AlarmCode.REFUSED, self.name, f"{self.name} is not taken back: {error}")
             self._disconnect()
             self._abandon()
-            self._stop.wait(_RETRY_S)
+            self._stop.wait(self._retry_s)
+            self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
+            return
+        if self._inlet is not None:
+            self._retry_s = _FIRST_RETRY_S
+            for code in (AlarmCode.LOST, AlarmCode.REFUSED):
+                self._around.alarms.end(code, self.name, f"{self.name} is back")
 
     def _disconnect(self) -> None:
-        if self._offset is not None:
-            self._around.offsets.forget(self._offset)
-            self._offset = None
+        offset, self._offset = self._offset, None
+        if offset is not None:
+            self._around.offsets.forget(offset)
         if self._inlet is not None:
             self._inlet.close()
             self._inlet = None
@@ -173,30 +230,37 @@ class SignalFeed(Feed):
         Its table in the configuration.
     surroundings
         What it works with.
-    allow_speed
-        Accept a replay that runs faster than real time.
     on_job
         Takes each complete window.
     """
 
     def __init__(
-        self,
-        stream: SignalStream,
-        surroundings: Surroundings,
-        *,
-        allow_speed: bool,
-        on_job: Callable[[Job], None],
+        self, stream: SignalStream, surroundings: Surroundings, *, on_job: Callable[[Job], None]
     ) -> None:
         super().__init__(stream.id, stream.lsl, surroundings)
         self._stream = stream
-        self._allow_speed = allow_speed
         self._on_job = on_job
+        self._newest: float | None = None
+        self._flushed = 0
+
+    def status(self) -> StreamStatus:
+        """How the source stands; any thread may ask."""
+        status = super().status()
+        newest = self._newest
+        is_warm = status.state is StreamState.LIVE and not self._around.engine.is_warm(self.name)
+        return status.model_copy(
+            update={
+                "state": StreamState.WARM if is_warm else status.state,
+                "age_s": None if newest is None else self._around.clock.now() - newest,
+                "flushed_samples": self._flushed,
+            }
+        )
 
     def _open(self, info: pylsl.StreamInfo) -> SignalInlet:
         stream = self._stream
         inlet = SignalInlet(info, self._around.clock, unit=stream.unit, channel_names=stream.channel_names)
         about = inlet.describe()
-        if about.speed != 1.0 and not self._allow_speed:
+        if about.speed != 1.0 and not self._around.settings.allow_speed:
             raise UserError(
                 f"stream {self.name!r} is a replay at {about.speed:g} times real time; replay it at speed 1, "
                 "or set allow_speed = true in [service] (latencies are then not comparable)"
@@ -223,17 +287,65 @@ class SignalFeed(Feed):
             ", SIMULATED" if about.simulated else "",
         )
         self._signal = inlet
+        self._rate_hz = about.rate_hz
+        self._stale_s = max(self._around.settings.stale_s, _FEWEST_PERIODS_STALE / about.rate_hz)
+        self._newest = None
         return inlet
 
     def _follow(self, offset_s: float) -> None:
         chunk = self._signal.pull(_PULL_S)
-        if chunk is not None:
+        if chunk is not None and not self._is_behind(chunk):
+            self._newest = float(chunk.stamps[-1]) + offset_s
             self._around.engine.feed(self.name, chunk.samples, chunk.stamps, offset_s, chunk.arrival)
         for job in self._around.engine.advance(self.name):
             self._on_job(job)
+        self._look_at_age()
 
     def _abandon(self) -> None:
+        self._around.alarms.end(AlarmCode.STALE, self.name, f"stream {self.name} is gone altogether")
         self._around.engine.disconnect(self.name, Verdict.GAP, "the stream was lost")
+
+    def _is_behind(self, chunk: RawChunk) -> bool:
+        """Whether so much waits that it was thrown away: answers about what is long past help nobody."""
+        n = len(chunk.stamps)
+        is_first = self._newest is None  # what came while we connected warms the filter
+        if is_first or n < _LOOK_BEHIND_S * self._rate_hz:
+            return False
+        limit_s = self._around.settings.max_lag_s
+        if (n + self._signal.waiting()) / self._rate_hz <= limit_s:
+            return False
+        n += self._signal.flush()
+        self._flushed += n
+        self._around.alarms.once(
+            AlarmCode.FLUSHED,
+            self.name,
+            f"stream {self.name}: {n} samples ({n / self._rate_hz:.1f} s) had waited and were thrown away to "
+            f"catch up (max_lag_s = {limit_s:g}): this machine was asleep or is too slow",
+        )
+        return True
+
+    def _look_at_age(self) -> None:
+        if self._newest is None:
+            return
+        age_s = self._around.clock.now() - self._newest
+        if -_FUTURE_S <= age_s <= self._stale_s:
+            if self._state is StreamState.STALE:
+                self._enter(StreamState.LIVE)
+                self._around.alarms.end(
+                    AlarmCode.STALE, self.name, f"stream {self.name}: its samples are fresh again"
+                )
+            return
+        reason = (
+            f"its newest sample is {age_s:.1f} s old"
+            if age_s > 0
+            else f"its newest sample is stamped {-age_s:.1f} s in the future"
+        )
+        self._enter(StreamState.STALE, reason)
+        self._around.alarms.begin(
+            AlarmCode.STALE,
+            self.name,
+            f"stream {self.name}: {reason}; see that its sender sends, and stamps by the LSL clock",
+        )
 
 
 class MarkerFeed(Feed):

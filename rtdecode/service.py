@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import click
 
+from rtdecode.alarms import Alarms
 from rtdecode.bus.broker import Broker
 from rtdecode.config import ServeConfig
-from rtdecode.contracts import ControlReply, Delay, StatusMessage, Verdict
+from rtdecode.contracts import AlarmCode, ControlReply, Delay, StatusMessage, Verdict
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
 from rtdecode.feeds import Feed, MarkerFeed, SignalFeed, Surroundings
@@ -98,13 +99,19 @@ class Service:
         self._state: State = "connecting"
         self._failure: BaseException | None = None
         self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
-        surroundings = Surroundings(self._engine, self._offsets, self._clock, self._stop, self._fail)
+        self._alarms = Alarms(self._broker.publish, lambda: self._engine.simulated)
+        surroundings = Surroundings(
+            self._engine,
+            self._offsets,
+            self._clock,
+            self._alarms,
+            config.service,
+            self._stop,
+            self._fail,
+        )
         self._feeds: list[Feed] = [
             *(MarkerFeed(query, surroundings) for query in config.markers.streams),
-            *(
-                SignalFeed(stream, surroundings, allow_speed=config.service.allow_speed, on_job=self._enqueue)
-                for stream in config.streams
-            ),
+            *(SignalFeed(stream, surroundings, on_job=self._enqueue) for stream in config.streams),
         ]
 
     @property
@@ -150,6 +157,8 @@ class Service:
         """Publish a heartbeat each second, and log progress now and then, until a stop is requested."""
         beats, told = 0, ""
         while not self._stop.wait(_HEARTBEAT_S):
+            if self._jobs.empty():
+                self._alarms.end(AlarmCode.OVERFLOW, "inference", "the decoder keeps up again")
             status = self.status()
             self._broker.publish(status)
             beats += 1
@@ -188,6 +197,8 @@ class Service:
             streams={feed.name: feed.status() for feed in self._feeds},
             providers={decoder.name: decoder.provider for decoder in self._decoders},
             delays=self._delays,
+            alarms=self._alarms.active(),
+            queues={"inference": self._jobs.qsize()},
         )
 
     def _shut_down(self) -> None:
@@ -228,6 +239,9 @@ class Service:
         except queue.Full:
             reason = f"{self._jobs.maxsize} windows already wait for the decoder"
             self._engine.end(job, Verdict.OVERFLOW, reason)
+            self._alarms.begin(
+                AlarmCode.OVERFLOW, "inference", f"{reason}: use fewer decoders, or a faster machine"
+            )
 
     def _infer(self) -> None:
         try:

@@ -102,6 +102,12 @@ class Timeline:
         """Index of the running segment, or of the one that the first sample will begin."""
         return self._segments[-1].index if self._segments else self._first_segment
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether the front end of the running segment can be trusted."""
+        n_samples = self._segments[-1].end if self._segments else 0
+        return n_samples >= self._signal.warmup_samples
+
     def pieces(self, chunk: Chunk) -> Iterator[tuple[Chunk, bool]]:
         """Split the next chunk where its stamps jump, and into what fits the rings beside the longest window.
 

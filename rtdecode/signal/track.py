@@ -155,6 +155,11 @@ class Track:
         """Index of the running segment, or of the one that the first sample will begin."""
         return self._timeline.index
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether the front end of the running segment can be trusted."""
+        return self._timeline.is_warm
+
     def feed(self, chunk: Chunk) -> None:
         """Take the next samples, any number of them.
 

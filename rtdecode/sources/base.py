@@ -47,6 +47,13 @@ class RawChunk:
     arrival: float
 
 
+class ClockReading(NamedTuple):
+    """Seconds to add to a sender's stamps to be in our clock, and how far that may be off."""
+
+    seconds: float
+    uncertainty_s: float
+
+
 class RawMarker(NamedTuple):
     """A marker as pulled: its text, the sender's stamp, and when it reached us (our clock)."""
 

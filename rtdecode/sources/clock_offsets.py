@@ -11,7 +11,7 @@ import threading
 from typing import Protocol, Self
 
 from rtdecode.errors import UserError
-from rtdecode.sources.base import StreamLostError
+from rtdecode.sources.base import ClockReading, StreamLostError
 
 _SAME_CLOCK_S = 1e-3
 _MEASURE_S = 1.0
@@ -23,22 +23,27 @@ class _Measurable(Protocol):
     @property
     def hostname(self) -> str: ...
 
-    def time_correction(self, timeout_s: float) -> float | None: ...
+    def time_correction(self, timeout_s: float) -> ClockReading | None: ...
 
 
 class ClockOffset:
     """The newest measurement for one inlet: add ``seconds`` to the sender's stamps to be in our clock.
 
-    ``seconds`` is None until the first measurement. It is written by one thread and may be read by any
-    without a lock: binding an attribute to a new number is atomic.
+    ``reading`` is None until the first measurement. It is written by one thread and may be read by any
+    without a lock: binding an attribute to a new object is atomic.
     """
 
     def __init__(self, inlet: _Measurable) -> None:
         self.inlet = inlet
-        self.seconds: float | None = None
+        self.reading: ClockReading | None = None
         self._settled = threading.Event()
 
-    def wait(self, timeout_s: float) -> float:
+    @property
+    def seconds(self) -> float:
+        """Seconds to add; 0 until the first measurement."""
+        return 0.0 if self.reading is None else self.reading.seconds
+
+    def wait(self, timeout_s: float) -> ClockReading:
         """Wait for the first measurement and return the newest.
 
         Raises
@@ -49,8 +54,8 @@ class ClockOffset:
             If the stream was lost first.
         """
         self._settled.wait(timeout_s)
-        if self.seconds is not None:
-            return self.seconds
+        if self.reading is not None:
+            return self.reading
         if self._settled.is_set():
             raise StreamLostError(f"stream {self.inlet.name!r} was lost before its clock was measured")
         raise UserError(
@@ -68,8 +73,8 @@ class ClockOffset:
         if measured is not None:
             # A sender on this machine reads the very clock that we read: what liblsl measures there (tens of
             # microseconds, another value each time) is noise. Machines that only share a name differ by more.
-            same_clock = self.inlet.hostname == socket.gethostname() and abs(measured) < _SAME_CLOCK_S
-            self.seconds = 0.0 if same_clock else measured
+            same_clock = self.inlet.hostname == socket.gethostname() and abs(measured.seconds) < _SAME_CLOCK_S
+            self.reading = ClockReading(0.0, 0.0) if same_clock else measured
             self._settled.set()
         return True
 
@@ -129,7 +134,7 @@ class ClockOffsets:
             self._wake.clear()
             # The first look only starts liblsl's measurement, which takes 0.6 s: so all start together.
             for offset in self._watched:
-                if offset.seconds is None:
+                if offset.reading is None:
                     offset.measure(0.0)
             for offset in self._watched:
                 if self._stop.is_set():

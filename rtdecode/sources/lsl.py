@@ -13,15 +13,24 @@ Facts that shaped this module:
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pylsl
+from pylsl.lib import lib as liblsl
 
 from rtdecode.errors import UserError
-from rtdecode.sources.base import Clock, RawChunk, RawMarker, StreamDescription, StreamLostError
+from rtdecode.sources.base import (
+    Clock,
+    ClockReading,
+    RawChunk,
+    RawMarker,
+    StreamDescription,
+    StreamLostError,
+)
 from rtdecode.sources.lsl_resolve import StreamQuery, resolve
 from rtdecode.sources.marker_text import ONE_HOT_TYPE, marker_text, one_hot_texts
 from rtdecode.sources.metadata import parse_unit, stream_channels
@@ -42,6 +51,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+liblsl.lsl_time_correction_ex.restype = ctypes.c_double  # pylsl offers the same without its uncertainty
 
 _BUFFERED_S = 60
 _LARGEST_CHUNK_BYTES = 1 << 22
@@ -99,8 +110,8 @@ class _Inlet:
             raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
         return values, stamps, self.clock.now()
 
-    def time_correction(self, timeout_s: float) -> float | None:
-        """Seconds to add to the sender's stamps; None if not known in time. Any thread may ask.
+    def time_correction(self, timeout_s: float) -> ClockReading | None:
+        """From the sender's clock to ours; None if not known in time. Any thread may ask.
 
         Takes about 0.6 s the first time and nothing later, when liblsl's own thread keeps it up to date.
 
@@ -112,12 +123,29 @@ class _Inlet:
         inlet = self._inlet  # held here: another thread's close() must not destroy it under our feet
         if inlet is None:
             raise StreamLostError(f"the inlet of stream {self.name!r} is closed")
+        measured_at, uncertainty, code = ctypes.c_double(), ctypes.c_double(), ctypes.c_int()
+        seconds = liblsl.lsl_time_correction_ex(
+            inlet.obj,
+            ctypes.byref(measured_at),
+            ctypes.byref(uncertainty),
+            ctypes.c_double(timeout_s),
+            ctypes.byref(code),
+        )
         try:
-            return float(inlet.time_correction(timeout_s))
+            pylsl.util.handle_error(code)
+            return ClockReading(float(seconds), float(uncertainty.value))
         except pylsl.util.TimeoutError:
             return None
         except pylsl.util.LostError as error:
             raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
+
+    def waiting(self) -> int:
+        """Count the samples that were received and not pulled yet."""
+        return 0 if self._inlet is None else int(self._inlet.samples_available())
+
+    def flush(self) -> int:
+        """Throw away what was received and not pulled yet, and count it."""
+        return 0 if self._inlet is None else int(self._inlet.flush())
 
     def close(self) -> None:
         """Disconnect; may take half a second."""

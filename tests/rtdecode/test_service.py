@@ -4,74 +4,23 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pylsl
 import pytest
-from index_decoder import index_channels, index_manifest, write_index_decoder
+from index_decoder import index_manifest, write_index_decoder
+from lab import Lab, listen, wait_for_state
 
 from rtdecode.bus.control import ControlClient
-from rtdecode.bus.subscriber import Subscriber
-from rtdecode.config import ServeConfig
 from rtdecode.contracts import EmbeddingMessage, Fate, Verdict, VerdictMessage
 from rtdecode.decoder import Decoder
 from rtdecode.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from rtdecode.bus.wire import Received
-
-RATE_HZ = 256.0
-
-
-class Lab:
-    """An amplifier and an experiment that send when told to."""
-
-    def __init__(self) -> None:
-        self.source_id = f"lab-{uuid.uuid4().hex}"
-        self.plug_in()
-        self.experiment = pylsl.StreamOutlet(
-            pylsl.StreamInfo("experiment", "Markers", 1, 0, "string", f"{self.source_id}-markers")
-        )
-
-    def plug_in(self) -> None:
-        info = pylsl.StreamInfo("amplifier", "EEG", 3, RATE_HZ, "float32", self.source_id)
-        channels = info.desc().append_child("channels")
-        for channel in index_channels():
-            node = channels.append_child("channel")
-            for key, value in (("label", channel.name), ("type", "EEG"), ("unit", "V")):
-                node.append_child_value(key, value)
-        self.amplifier: pylsl.StreamOutlet | None = pylsl.StreamOutlet(info)
-        self.start = pylsl.local_clock()
-        self.n_samples = 0
-
-    def unplug(self) -> None:
-        self.amplifier = None
-
-    def send(self, n: int) -> None:
-        samples = np.zeros((n, 3), np.float32)
-        samples[:, 0] = np.arange(self.n_samples, self.n_samples + n)
-        self.n_samples += n
-        assert self.amplifier is not None
-        self.amplifier.push_chunk(samples, self.start + (self.n_samples - 1) / RATE_HZ)
-
-    def mark(self, sample: int, label: str) -> None:
-        self.experiment.push_sample([label], self.start + sample / RATE_HZ)
-
-    def config(self, decoder: Path, **service: object) -> ServeConfig:
-        return ServeConfig(
-            streams=[{"id": "eeg", "lsl": {"source_id": self.source_id}}],
-            markers={"streams": [{"source_id": f"{self.source_id}-markers"}]},
-            decoders=[{"path": decoder}],
-            bus={"publish_port": 0, "subscribe_port": 0, "control_port": 0},
-            service=service,
-        )
+    import numpy as np
 
 
 @pytest.fixture
@@ -83,13 +32,6 @@ def lab() -> Lab:
 def decoder(tmp_path: Path) -> Path:
     write_index_decoder(tmp_path / "d.onnx", index_manifest(window=(0, 100)))
     return tmp_path / "d.onnx"
-
-
-def listen(stack: ExitStack, service: Service, *kinds: str) -> Iterator[Received]:
-    """All messages until the service says that it has stopped."""
-    subscriber = stack.enter_context(Subscriber(service.endpoints.publish, (*kinds, "status")))
-    assert subscriber.wait_joined(10)
-    return iter(lambda: subscriber.receive(30), None)
 
 
 def test_a_stop_accounts_for_what_is_in_flight(lab: Lab, decoder: Path) -> None:
@@ -177,13 +119,6 @@ def test_a_window_that_finds_the_queue_full_is_an_overflow(
             if ends.total() == 5:
                 break
     assert ends == {Verdict.EMITTED: 2, Verdict.OVERFLOW: 3}
-
-
-def wait_for_state(service: Service, state: str) -> None:
-    """Liblsl tells nobody when it notices that a sender went or came, so there is nothing to wait on."""
-    pause = threading.Event()
-    while service.status().streams["eeg"].state != state:
-        pause.wait(0.02)
 
 
 def test_an_amplifier_that_is_unplugged_and_comes_back_goes_on_in_a_new_segment(

@@ -7,7 +7,7 @@ import pylsl
 import pytest
 
 from rtdecode.errors import UserError
-from rtdecode.sources.base import StreamLostError
+from rtdecode.sources.base import ClockReading, StreamLostError
 from rtdecode.sources.clock_offsets import ClockOffsets
 from rtdecode.sources.lsl import LslClock, SignalInlet, StreamQuery, resolve
 
@@ -26,21 +26,23 @@ class Remote:
         self.threads: set[str] = set()
         self._n = 0
 
-    def time_correction(self, timeout_s: float) -> float | None:
+    def time_correction(self, timeout_s: float) -> ClockReading | None:
         self.threads.add(threading.current_thread().name)
         self._n += 1
         if self._n > 2:
             self.asked_twice.set()
         if self.lost:
             raise StreamLostError("gone")
-        return self.offset_s if timeout_s else None
+        if not timeout_s or self.offset_s is None:
+            return None
+        return ClockReading(self.offset_s, 1e-4)
 
 
 def test_the_offset_is_measured_at_once_and_on_a_thread_of_its_own() -> None:
     remote = Remote()
     with ClockOffsets(period_s=3600) as offsets:
         offset = offsets.watch(remote)
-        assert offset.wait(LONG_S) == offset.seconds == 12.5
+        assert offset.wait(LONG_S).seconds == offset.seconds == 12.5
     assert remote.threads == {"clock offsets"}
 
 
@@ -59,7 +61,7 @@ def test_the_offset_is_kept_up_to_date() -> None:
 def test_a_later_inlet_is_measured_without_waiting_for_the_next_round() -> None:
     with ClockOffsets(period_s=3600) as offsets:
         offsets.watch(Remote()).wait(LONG_S)
-        assert offsets.watch(Remote(-1.0)).wait(LONG_S) == -1.0
+        assert offsets.watch(Remote(-1.0)).wait(LONG_S).seconds == -1.0
 
 
 def test_a_lost_stream_keeps_its_last_offset_and_is_asked_no_more() -> None:
@@ -104,7 +106,7 @@ def test_a_forgotten_inlet_is_asked_no_more() -> None:
 @pytest.mark.parametrize(("measured", "offset"), [(3e-5, 0.0), (-9e-4, 0.0), (0.5, 0.5), (-7200.0, -7200.0)])
 def test_a_sender_on_this_machine_has_no_offset(measured: float, offset: float) -> None:
     with ClockOffsets() as offsets:
-        assert offsets.watch(Remote(measured, socket.gethostname())).wait(LONG_S) == offset
+        assert offsets.watch(Remote(measured, socket.gethostname())).wait(LONG_S).seconds == offset
 
 
 def test_a_real_stream_of_this_machine_is_measured(make_info, source_id) -> None:
@@ -113,6 +115,6 @@ def test_a_real_stream_of_this_machine_is_measured(make_info, source_id) -> None
     assert info is not None
     inlet = SignalInlet(info, LslClock())
     with ClockOffsets() as offsets:
-        assert offsets.watch(inlet).wait(LONG_S) == 0.0
+        assert offsets.watch(inlet).wait(LONG_S) == (0.0, 0.0)
         del outlet
     inlet.close()

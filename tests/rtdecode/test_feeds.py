@@ -1,0 +1,128 @@
+"""A source may fall silent, come late, go away or come back changed: a person is told, nothing is guessed."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from index_decoder import index_manifest, write_index_decoder
+from lab import RATE_HZ, Lab, listen, wait_for_state
+
+from rtdecode.contracts import AlarmCode, AlarmMessage, EmbeddingMessage, StreamState, VerdictMessage
+from rtdecode.engine import Engine
+from rtdecode.feeds import SignalFeed
+from rtdecode.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rtdecode.bus.wire import Received
+
+
+@pytest.fixture
+def decoder(tmp_path: Path) -> Path:
+    write_index_decoder(tmp_path / "d.onnx", index_manifest(window=(0, 20)))
+    return tmp_path / "d.onnx"
+
+
+def next_alarm(heard: Iterator[Received], code: AlarmCode, *, active: bool) -> AlarmMessage:
+    return next(
+        message
+        for message in (received.message for received in heard)
+        if isinstance(message, AlarmMessage) and (message.code, message.active) == (code, active)
+    )
+
+
+def next_embedding(heard: Iterator[Received]) -> EmbeddingMessage:
+    return next(r.message for r in heard if isinstance(r.message, EmbeddingMessage))
+
+
+def wait_received(service: Service, n: int) -> None:
+    """Liblsl tells nobody when samples have arrived, so there is nothing to wait on."""
+    feed = next(feed for feed in service._feeds if isinstance(feed, SignalFeed))
+    pause = threading.Event()
+    while feed._signal.waiting() < n:
+        pause.wait(0.02)
+
+
+def test_a_silent_stream_raises_an_alarm_that_ends_when_samples_come_again(decoder: Path) -> None:
+    lab = Lab()
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(decoder, stale_s=0.3)))
+        heard = listen(stack, service, "alarm")
+        service.connect()
+        lab.send(10)
+        alarm = next_alarm(heard, AlarmCode.STALE, active=True)
+        assert alarm.subject == "eeg"
+        assert "newest sample is" in alarm.text
+        status = service.status()
+        assert status.streams["eeg"].state is StreamState.STALE
+        assert (status.streams["eeg"].age_s or 0) > 0.3
+        assert len(status.alarms) == 1
+        lab.catch_up()
+        next_alarm(heard, AlarmCode.STALE, active=False)
+        assert service.status().alarms == ()
+
+
+def test_a_stream_that_comes_back_with_other_channels_is_refused_until_it_fits(decoder: Path) -> None:
+    lab = Lab()
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(decoder)))
+        heard = listen(stack, service, "alarm", "embedding")
+        service.connect()
+        lab.send(50)
+        lab.unplug()
+        next_alarm(heard, AlarmCode.LOST, active=True)
+        lab.plug_in(["CH0", "CH1", "other"])
+        alarm = next_alarm(heard, AlarmCode.REFUSED, active=True)
+        assert "channels missing: CH2" in alarm.text
+        wait_for_state(service, "refused")
+        lab.unplug()
+        lab.plug_in(["CH0", "more", "CH2", "CH1"])  # in another order and with one more: fits by name
+        next_alarm(heard, AlarmCode.REFUSED, active=False)
+        wait_for_state(service, "live")
+        lab.n_samples = 0
+        lab.mark(10, "back")
+        lab.send(100)
+        message = next_embedding(heard)
+        assert (message.label, message.segment, message.onset_sample) == ("back", 1, 10)
+        assert service.status().streams["eeg"].reconnects == 1
+
+
+def test_a_backlog_is_thrown_away_and_counted(decoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab()
+    asleep, awake = threading.Event(), threading.Event()
+    feed = Engine.feed
+
+    def sleepy_feed(self: Engine, *arguments: object) -> None:
+        feed(self, *arguments)  # type: ignore[arg-type]
+        asleep.set()
+        assert awake.wait(30)
+
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(decoder, max_lag_s=1.0)))
+        heard = listen(stack, service, "alarm", "embedding", "verdict")
+        service.connect()
+        monkeypatch.setattr(Engine, "feed", sleepy_feed)
+        lab.send(10)
+        assert asleep.wait(30)
+        lab.mark(200, "lost")
+        lab.send(int(3 * RATE_HZ))
+        wait_received(service, int(3 * RATE_HZ))
+        awake.set()
+        alarm = next_alarm(heard, AlarmCode.FLUSHED, active=True)
+        assert f"{int(3 * RATE_HZ)} samples" in alarm.text
+        lab.mark(lab.n_samples + 30, "fresh")
+        lab.send(200)
+        verdicts = {}
+        for received in heard:
+            if isinstance(received.message, VerdictMessage):
+                verdicts[received.message.label] = received.message.verdict.value
+            if len(verdicts) == 2:
+                break
+        assert verdicts == {"lost": "gap", "fresh": "emitted"}
+        assert service.status().streams["eeg"].flushed_samples == int(3 * RATE_HZ)
+    assert service.status().accounts.n_open == 0
