@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Literal
 import click
 from click.core import ParameterSource
 
+from replay.faults import parse_fault
 from rtdecode.errors import UserError
 from rtdecode.output import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from replay.faults import Fault
     from replay.player import LslPlayer
     from replay.recordings import Recording, TriggerEdge
 
@@ -76,6 +78,16 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
     multiple=True,
     help="Name of a marker stream in an XDF file; may be given more than once.",
 )
+@click.option(
+    "--fault",
+    "fault_texts",
+    multiple=True,
+    metavar="KIND[:KEY=VALUE,...]",
+    help="Something wrong on purpose, e.g. gap:at=2,for=0.5; may be given more than once: docs/faults.md.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="Of the chance in faults: the same, the same data."
+)
 @click.option("--rate", "rate_hz", type=float, help="Sampling rate of a CSV file whose stamps do not tell.")
 @click.option(
     "--through",
@@ -115,6 +127,8 @@ def replay(
     trigger_edge: TriggerEdge | None,
     signal_stream: str | None,
     marker_streams: tuple[str, ...],
+    fault_texts: tuple[str, ...],
+    seed: int,
     rate_hz: float | None,
     decoders: tuple[Path, ...],
     out: Path | None,
@@ -137,6 +151,7 @@ def replay(
         if out.exists():
             raise UserError(f"{out} exists already: name another folder for --out, or remove it")
         check_writable(out)
+    faults = [parse_fault(text) for text in fault_texts]
     from replay.recordings import read_recording
 
     recording = read_recording(
@@ -150,7 +165,7 @@ def replay(
         trigger_edge=trigger_edge,
     )
     if out is not None:
-        _through(recording, decoders, out, table, key, json_key)
+        _through(recording, decoders, out, table, key, json_key, faults, seed)
         return
 
     from replay.player import LslPlayer  # after the file was found good: loads liblsl
@@ -166,6 +181,8 @@ def replay(
         wait=not no_wait,
         wait_timeout_s=wait_timeout_s,
         grace_s=grace_s,
+        faults=faults,
+        seed=seed,
     )
     _over_lsl(player, recording)
 
@@ -189,6 +206,8 @@ def _through(
     table: Path | None,
     key: Literal["code", "label", "order"],
     json_key: str | None,
+    faults: Sequence[Fault],
+    seed: int,
 ) -> None:
     """Decode on a virtual clock, and write what came out."""
     from rich.console import Console
@@ -208,6 +227,8 @@ def _through(
             recording,
             [Decoder(path) for path in decoders],
             gate=gate,
+            faults=faults,
+            seed=seed,
             progress=lambda n_samples: bar.update(task, completed=n_samples),
         )
     run.save(out)
@@ -255,9 +276,10 @@ def _over_lsl(player: LslPlayer, recording: Recording) -> None:
 
 def _summary(player: LslPlayer, recording: Recording) -> str:
     speed = "" if player.speed == 1 else f", {player.speed:g} times as fast as recorded"
+    faults = f"\nFAULTS: {player.programme.text}" if player.programme.text else ""
     waiting = "\nWaiting for a consumer on each (--no-wait starts at once)" if player.wait else ""
     return (
         f"{recording.name}: {len(recording.channels)} channels, {recording.rate_hz:g} Hz, "
         f"{recording.duration_s:.1f} s, {len(recording.markers)} markers{speed}\n"
-        f"Streams: {player.name!r} ({player.value_format}) and {player.marker_name!r}{waiting}"
+        f"Streams: {player.name!r} ({player.value_format}) and {player.marker_name!r}{faults}{waiting}"
     )

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pylsl
 
 from replay.description import marker_info, signal_info
+from replay.programme import Back, Chunk, Gone, Mark, Programme
 from replay.schedule import Grid, Original
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from replay.batches import Batch, Stream
+    from replay.faults import Fault
+    from replay.layout import Layout
     from replay.recordings.recording import Recording
-    from replay.schedule import Schedule
 
 _BLOCK_S = 1.0
 _PROGRESS_S = 0.1
@@ -31,8 +33,8 @@ class LslPlayer:
     """Streams a recording over LSL at the pace at which it was recorded.
 
     Each chunk is pushed when its last sample is due by ``pylsl.local_clock()``, whatever the chunks before
-    did, so that the pace never drifts. A marker is pushed right after the chunk that holds its sample, and
-    carries exactly that sample's stamp.
+    did, so that the pace never drifts. A marker is pushed right before the chunk that holds its sample, and
+    carries exactly that sample's stamp. Faults change that, and the streams' descriptions name them.
 
     Parameters
     ----------
@@ -59,16 +61,25 @@ class LslPlayer:
     grace_s
         How long the streams stay open after the last sample while anyone listens: who closes at once takes
         from a consumer what it has not pulled yet.
+    faults
+        What goes wrong, in this order; their times are seconds of sending, whatever the speed.
+    seed
+        Of all chance in the faults: one seed, the same samples, stamps and markers.
 
     Attributes
     ----------
+    programme
+        All that is sent; its :meth:`~replay.programme.Programme.truth` tells which sample each one is.
+    start
+        When the first sample was due, seconds of the LSL clock; None before that is known.
     value_format
         ``"float32"`` where that loses nothing of any sample, else ``"double64"``.
 
     Raises
     ------
     UserError
-        If a setting makes no sense, or original stamps are asked for and the recording has none.
+        If a setting makes no sense or a fault does not fit, or original stamps are asked for and the
+        recording has none.
     """
 
     def __init__(
@@ -84,6 +95,8 @@ class LslPlayer:
         wait: bool = True,
         wait_timeout_s: float | None = None,
         grace_s: float = 5.0,
+        faults: Sequence[Fault] = (),
+        seed: int = 0,
     ) -> None:
         if chunk_size < 1:
             raise UserError(f"chunk size {chunk_size}: a chunk holds at least one sample")
@@ -101,8 +114,20 @@ class LslPlayer:
         self.wait = wait
         self.wait_timeout_s = wait_timeout_s
         self.grace_s = grace_s
+        self.start: float | None = None
+        sizes = [fault.chunk_size for fault in faults if fault.chunk_size is not None]
+        if sizes and stamps == "original":
+            raise UserError(
+                "the recording's own bursts and those of a fault exclude each other: leave one out"
+            )
         schedule = Grid if stamps == "grid" else Original
-        self._schedule: Schedule = schedule.of(recording, chunk_size, speed)
+        self.programme = Programme(
+            recording,
+            schedule.of(recording, sizes[-1] if sizes else chunk_size, speed),
+            faults=faults,
+            seed=seed,
+            loop=loop,
+        )
         self.value_format: Literal["float32", "double64"] = (
             "float32" if _fits_float32(recording) else "double64"
         )
@@ -121,26 +146,15 @@ class LslPlayer:
         UserError
             If consumers did not come in time, or the recording cannot be read further.
         """
-        signal = pylsl.StreamOutlet(
-            signal_info(
-                self.recording,
-                name=self.name,
-                source_id=self.source_id,
-                value_format=self.value_format,
-                speed=self.speed,
-            )
-        )
-        markers = pylsl.StreamOutlet(
-            marker_info(
-                self.recording, name=self.marker_name, source_id=self.marker_source_id, speed=self.speed
-            )
-        )
+        signal, markers = self._signal(self.programme.layout), self._markers()
         if self.wait:
             self._await_consumer(signal, self.name)
             if len(self.recording.markers):
                 self._await_consumer(markers, self.marker_name)
-        self._stream(signal, markers, progress or (lambda _: None))
-        self._linger(signal, markers)
+        outlets: dict[Stream, pylsl.StreamOutlet] = {"signal": signal, "markers": markers}
+        del signal, markers  # whoever else held them would keep them from going away
+        self._stream(outlets, progress or (lambda _: None))
+        self._linger(outlets)
 
     def stop(self) -> None:
         """End :meth:`run` soon, from any thread."""
@@ -156,61 +170,72 @@ class LslPlayer:
                     "start the consumer first, or do not wait (--no-wait)"
                 )
 
-    def _stream(
-        self, signal: pylsl.StreamOutlet, markers: pylsl.StreamOutlet, progress: Callable[[int], None]
-    ) -> None:
-        onsets, labels = self.recording.markers.sample, self.recording.markers.label
-        n_samples = self.recording.n_samples
-        reported_at = start = pylsl.local_clock()
-        for lap, first, samples in self._chunks():
-            stop = first + len(samples)
-            stamps = start + self._schedule.offsets(first, stop, lap)
-            if self._stopped.wait(max(float(np.max(stamps)) - pylsl.local_clock(), 0.0)):
+    def _signal(self, layout: Layout) -> pylsl.StreamOutlet:
+        info = signal_info(
+            self.recording,
+            name=self.name,
+            source_id=self.source_id,
+            value_format=self.value_format,
+            speed=self.speed,
+            layout=layout,
+            faults=self.programme.text,
+        )
+        return pylsl.StreamOutlet(info)
+
+    def _markers(self) -> pylsl.StreamOutlet:
+        info = marker_info(
+            self.recording,
+            name=self.marker_name,
+            source_id=self.marker_source_id,
+            speed=self.speed,
+            faults=self.programme.text,
+        )
+        return pylsl.StreamOutlet(info)
+
+    def _stream(self, outlets: dict[Stream, pylsl.StreamOutlet], progress: Callable[[int], None]) -> None:
+        start = self.start = pylsl.local_clock()
+        reported_at = 0.0
+        for event in self.programme.events(self._loaded()):
+            if self._stopped.wait(max(start + event.due - pylsl.local_clock(), 0.0)):
                 return
-            signal.push_chunk(samples, stamps.tolist())
-            for i in range(*np.searchsorted(onsets, (first, stop)).tolist()):
-                markers.push_sample([labels[i]], float(stamps[onsets[i] - first]))
-            if stamps[-1] - reported_at >= _PROGRESS_S or stop == n_samples:
-                reported_at = stamps[-1]
-                progress(lap * n_samples + stop)
+            match event:
+                case Chunk():
+                    numbers = event.layout.numbers(event.samples)
+                    if self.value_format == "float32":
+                        numbers = numbers.astype(np.float32)
+                    outlets["signal"].push_chunk(numbers, (start + event.stamps).tolist())
+                    if event.due - reported_at >= _PROGRESS_S:
+                        reported_at = event.due
+                        progress(event.position)
+                case Mark():
+                    outlets["markers"].push_sample([event.label], start + event.stamp)
+                case Gone():
+                    del outlets[event.stream]
+                case Back():
+                    signal = event.stream == "signal"
+                    outlets[event.stream] = self._signal(event.layout) if signal else self._markers()
+        progress(self.recording.n_samples)
 
-    def _chunks(self) -> Iterator[tuple[int, int, NDArray[np.floating]]]:
-        """Round, first sample and samples of each chunk; a block ahead is read in the background."""
-        edges = self._schedule.edges
-        blocks = list(self._blocks())
+    def _loaded(self) -> Iterator[tuple[Batch, NDArray[np.float64]]]:
+        """Each batch of the programme with its samples; the next one is read in the background."""
         with ThreadPoolExecutor(1, thread_name_prefix="replay-read") as reader:
-            ahead = reader.submit(self._read, *blocks[0])
-            lap = 0
-            while True:
-                for i, (begin, end) in enumerate(blocks):
-                    samples = ahead.result()
-                    if i + 1 < len(blocks) or self.loop:
-                        ahead = reader.submit(self._read, *blocks[(i + 1) % len(blocks)])
-                    inside = edges[np.searchsorted(edges, begin) : np.searchsorted(edges, end) + 1].tolist()
-                    for first, stop in pairwise(inside):
-                        yield lap, first, samples[first - begin : stop - begin]
-                if not self.loop:
-                    return
-                lap += 1
+            batches = self.programme.batches()
+            ahead = None
+            for batch in batches:
+                reading = reader.submit(self._read, batch)
+                if ahead is not None:
+                    yield ahead[0], ahead[1].result()
+                ahead = batch, reading
+            if ahead is not None:
+                yield ahead[0], ahead[1].result()
 
-    def _blocks(self) -> Iterator[tuple[int, int]]:
-        """Stretches of whole chunks, about a second each, that are read at once."""
-        edges = self._schedule.edges
-        block = max(int(_BLOCK_S * self.recording.rate_hz), 1)
-        begin = 0
-        while begin < self.recording.n_samples:
-            end = int(edges[min(int(np.searchsorted(edges, begin + block)), len(edges) - 1)])
-            yield begin, end
-            begin = end
+    def _read(self, batch: Batch) -> NDArray[np.float64]:
+        return self.programme.loaded(batch, self.recording.read(batch.start, batch.stop))
 
-    def _read(self, start: int, stop: int) -> NDArray[np.floating]:
-        samples = self.recording.read(start, stop)
-        return samples.astype(np.float32) if self.value_format == "float32" else samples
-
-    def _linger(self, signal: pylsl.StreamOutlet, markers: pylsl.StreamOutlet) -> None:
+    def _linger(self, outlets: dict[Stream, pylsl.StreamOutlet]) -> None:
         until = pylsl.local_clock() + self.grace_s
         while (left_s := until - pylsl.local_clock()) > 0:
-            if not (signal.have_consumers() or markers.have_consumers()):
+            if not any(outlet.have_consumers() for outlet in outlets.values()):
                 return
             if self._stopped.wait(min(left_s, _CONSUMER_POLL_S)):
                 return

@@ -36,8 +36,8 @@ class Schedule(Protocol):
         """First sample of each group, and the number of samples at the end."""
         ...
 
-    def offsets(self, start: int, stop: int, lap: int) -> NDArray[np.float64]:
-        """Seconds from the first sample of all to samples ``start`` to ``stop`` of round ``lap``."""
+    def offsets(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
+        """Seconds from the first sample of all to each of these samples of round ``lap``, shape ``(n,)``."""
         ...
 
 
@@ -82,9 +82,8 @@ class Grid:
             edges=np.concatenate([*edges, [recording.n_samples]]),
         )
 
-    def offsets(self, start: int, stop: int, lap: int) -> NDArray[np.float64]:
+    def offsets(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
         """See :class:`Schedule`."""
-        samples = np.arange(start, stop)
         breaks = np.searchsorted(self.segment_starts, samples, side="right") - 1
         breaks += lap * len(self.segment_starts)
         points = samples + lap * self.n_samples + breaks * self.break_samples
@@ -139,9 +138,9 @@ class Original:
             edges=np.concatenate([*pieces, [recording.n_samples]]).astype(np.int64),
         )
 
-    def offsets(self, start: int, stop: int, lap: int) -> NDArray[np.float64]:
+    def offsets(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
         """See :class:`Schedule`."""
-        return self.stamps[start:stop] + lap * self.lap_s
+        return self.stamps[samples] + lap * self.lap_s
 
 
 def _common_length(lengths: NDArray[np.int64], longest: int) -> int | None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.programme import Back, Chunk, Gone, Mark, Programme
 from replay.schedule import Grid
 from rtdecode.config import ServiceSettings
 from rtdecode.connection import StreamFacts
 from rtdecode.contracts import EmbeddingMessage, Verdict, VerdictMessage
 from rtdecode.engine import Engine
+from rtdecode.errors import MismatchError
 from rtdecode.gate import MarkerGate
 from rtdecode.output import replaced_folder
 from rtdecode.signal.markers import Marker
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from replay.faults import Fault
+    from replay.layout import Layout
     from replay.recordings.recording import Recording
     from rtdecode.contracts import Accounts, Message
     from rtdecode.decoder import Decoder
@@ -98,6 +102,8 @@ def run_virtual(
     *,
     gate: MarkerGate | None = None,
     chunk: int = 32,
+    faults: Sequence[Fault] = (),
+    seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> VirtualRun:
     """Feed a whole recording to decoders, through the code that runs live.
@@ -113,39 +119,57 @@ def run_virtual(
         Decides about markers; by default each is accepted and its label is its stimulus.
     chunk
         Samples fed at once; results do not depend on it.
+    faults, seed
+        What goes wrong, and the seed of its chance; as for :class:`~replay.player.LslPlayer`.
     progress
         Called with the number of samples done.
 
     Raises
     ------
-    MismatchError
-        If the recording does not fit a decoder.
+    UserError
+        If the recording does not fit a decoder, or a fault not the recording.
     """
     clock = VirtualClock()
     run = VirtualRun()
     engine = Engine({_STREAM: decoders}, gate or MarkerGate(), clock, run.take, ServiceSettings())
-    facts = StreamFacts(
-        channels=recording.channels,
-        rate_hz=recording.rate_hz,
-        simulated=recording.simulated,
-        latency_comparable=False,
+    programme = Programme(recording, Grid.of(recording, chunk, speed=1.0), faults=faults, seed=seed)
+    engine.connect(_STREAM, _facts(recording, programme.layout))
+    connected = True
+    loaded = (
+        (batch, programme.loaded(batch, recording.read(batch.start, batch.stop)))
+        for batch in programme.batches()
     )
-    engine.connect(_STREAM, facts)
-    onsets, labels = recording.markers.sample, recording.markers.label
-    grid = Grid.of(recording, chunk, speed=1.0)
-    for start, stop in pairwise(grid.edges.tolist()):
-        stamps = grid.offsets(start, stop, lap=0)
-        clock.time = float(stamps[-1])
-        for index in range(*np.searchsorted(onsets, (start, stop)).tolist()):
-            time = float(stamps[onsets[index] - start])
-            engine.admit(
-                Marker(source=_STREAM, label=labels[index], stamp=time, time=time, arrival=clock.time)
-            )
-        engine.feed(_STREAM, recording.read(start, stop), stamps, 0.0, clock.time)
+    for event in programme.events(loaded):
+        clock.time = event.due
+        match event:
+            case Mark():
+                marker = Marker(_STREAM, event.label, stamp=event.stamp, time=event.stamp, arrival=event.due)
+                engine.admit(marker)
+            case Chunk() if connected:
+                engine.feed(_STREAM, event.samples, event.stamps, 0.0, event.due)
+                for job in engine.advance(_STREAM):
+                    engine.decode(job)
+            case Gone(stream="signal"):
+                engine.disconnect(_STREAM, Verdict.GAP, "the stream was lost")
+                connected = False
+            case Back(stream="signal"):
+                with suppress(MismatchError):  # as live: it waits for one that fits
+                    engine.connect(_STREAM, _facts(recording, event.layout))
+                    connected = True
+        if progress is not None and isinstance(event, Chunk):
+            progress(event.position)
+    if connected:  # markers may have come after the last samples
         for job in engine.advance(_STREAM):
             engine.decode(job)
-        if progress is not None:
-            progress(stop)
     engine.disconnect(_STREAM, Verdict.TIMEOUT, "the recording ended before the window did")
     run.accounts = engine.accounts()
     return run
+
+
+def _facts(recording: Recording, layout: Layout) -> StreamFacts:
+    return StreamFacts(
+        channels=layout.channels,
+        rate_hz=layout.rate_hz,
+        simulated=recording.simulated,
+        latency_comparable=False,
+    )

@@ -286,6 +286,8 @@ class SignalFeed(Feed):
             about.rate_hz,
             ", SIMULATED" if about.simulated else "",
         )
+        if about.faults:
+            log.warning("stream %s is faulty on purpose: %s", self.name, about.faults)
         self._signal = inlet
         self._rate_hz = about.rate_hz
         self._stale_s = max(self._around.settings.stale_s, _FEWEST_PERIODS_STALE / about.rate_hz)

@@ -84,6 +84,8 @@ class StreamDescription:
         How much faster than real time the stream runs; 1.0 unless it is a replay that says otherwise.
     recording
         Name of the recording that is replayed; empty for devices.
+    faults
+        What is wrong with a replay on purpose, as it says itself; empty if nothing is.
     """
 
     name: str
@@ -97,3 +99,4 @@ class StreamDescription:
     simulated: bool = False
     speed: float = 1.0
     recording: str = ""
+    faults: str = ""

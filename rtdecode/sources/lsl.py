@@ -242,6 +242,7 @@ def _describe(
         simulated=ours.child_value("simulated").strip().casefold() == "true",
         speed=speed,
         recording=ours.child_value("recording").strip(),
+        faults=ours.child_value("faults").strip(),
     )
 
 

@@ -47,9 +47,29 @@ def test_original_stamps_may_be_asked_for(csv: Path) -> None:
     )
 
 
+def test_faults_are_told(csv: Path) -> None:
+    output = run(
+        str(csv),
+        "--units",
+        "uV",
+        "--no-wait",
+        "--speed",
+        "10",
+        "--fault",
+        "jitter",
+        "--fault",
+        "gap:at=0.1,for=0.05",
+    )
+    assert "FAULTS: jitter; gap:at=0.1,for=0.05; seed=0" in output
+    assert "Sent 2.0 s" in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        (["--fault", "flood"], "fault 'flood': there is no kind 'flood'; there are drop, gap,"),
+        (["--units", "uV", "--fault", "nan:channel=Fz"], "no channel 'Fz'; it has index, Cz"),
+        (["--seed", "-1", "--units", "uV"], "seed -1"),
         (["--no-wait"], r"short\.csv: channel 'index' has no unit.*--units"),
         (["--units", "uV", "--signal-stream", "Amp"], "signal_stream applies to XDF"),
         (["--units", "uV", "--chunk", "0"], "chunk size 0"),

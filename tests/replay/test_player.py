@@ -12,6 +12,7 @@ import numpy as np
 import pylsl
 import pytest
 
+from replay.faults import parse_fault
 from replay.player import LslPlayer
 from replay.recordings import Markers, Recording, array_reader
 from replay.schedule import BREAK_S
@@ -86,6 +87,11 @@ def playing(player: LslPlayer, progress: Any = None) -> Iterator[Future[None]]:
         finally:
             player.stop()
             running.result(30)
+
+
+def pull_until_lost(inlet: pylsl.StreamInlet) -> None:
+    while True:
+        inlet.pull_chunk(10.0, 1024, min_samples=1)
 
 
 def receive(player: LslPlayer, n_samples: int, n_markers: int) -> Received:
@@ -268,6 +274,45 @@ def test_a_recording_that_cannot_be_read_further_ends_with_its_error(source_id: 
     player = LslPlayer(make_recording(900, reader=read), source_id=source_id, wait=False, speed=10)
     with pytest.raises(UserError, match="the disk is gone"):
         player.run()
+
+
+def test_what_is_faulty_says_so_and_its_truth_is_known(source_id: str) -> None:
+    faults = [parse_fault(text) for text in ("drop:share=0.1", "jitter", "marker-missing")]
+    player = LslPlayer(make_recording(300), source_id=source_id, faults=faults, seed=4)
+    truth = player.programme.truth()
+    got = receive(player, len(truth.sample), len(truth.mark_sample))
+    for info in (got.signal_info, got.marker_info):
+        said = info.desc().child("rtdecode").child_value("faults")
+        assert said == "drop:share=0.1; jitter; marker-missing; seed=4"
+    assert got.index == truth.sample.tolist()
+    assert player.start is not None
+    assert got.stamps == (player.start + truth.stamp).tolist()
+    assert got.labels == list(truth.mark_label)
+    assert got.marker_stamps == (player.start + truth.mark_stamp).tolist()
+
+
+def test_a_disconnected_stream_is_gone_and_comes_back_under_its_source_id(source_id: str) -> None:
+    player = LslPlayer(
+        make_recording(3600),
+        source_id=source_id,
+        faults=[parse_fault("missing:at=0.3,for=0.5,channel=STI")],
+    )
+    with playing(player):
+        signal, _ = inlet_of(source_id), inlet_of(player.marker_source_id)
+        with pytest.raises(pylsl.util.LostError):
+            pull_until_lost(signal)
+        back = inlet_of(source_id)
+        assert back.info().get_channel_labels() == ["index", "MEG 1"]
+        samples, stamps = back.pull_chunk(10.0, 1024, min_samples=1, as_numpy=True)
+        assert player.start is not None
+        np.testing.assert_allclose(samples[:, 0] * 1e6, (stamps - player.start) * 300.0, atol=1e-3)
+        assert stamps[0] >= player.start + 0.8
+
+
+def test_bursts_of_a_fault_and_of_the_recording_exclude_each_other() -> None:
+    recording = make_recording(30, stamps=np.arange(30) / 300)
+    with pytest.raises(UserError, match="leave one out"):
+        LslPlayer(recording, stamps="original", faults=[parse_fault("bursts")])
 
 
 @pytest.mark.parametrize("settings", [{"chunk_size": 0}, {"speed": 0.0}, {"speed": float("nan")}])

@@ -48,14 +48,15 @@ def test_chunks_hold_every_sample_once_and_never_cross_a_break(
 def test_grid_stamps_are_computed_and_do_not_drift(start: int, rate_hz: float) -> None:
     grid = Grid(rate_hz, 2 * 10**9, np.array([0]), 0, np.array([0, 2 * 10**9]))
     np.testing.assert_array_equal(
-        grid.offsets(start, start + 40, 0), [sample / rate_hz for sample in range(start, start + 40)]
+        grid.offsets(np.arange(start, start + 40), 0),
+        [sample / rate_hz for sample in range(start, start + 40)],
     )
 
 
 def test_breaks_and_laps_are_pauses_on_the_same_grid() -> None:
     grid = Grid.of(recording(10, 100.0, segment_starts=(0, 4)), 3, speed=2.0)
     assert grid.edges.tolist() == [0, 3, 4, 7, 10]
-    first, second = grid.offsets(0, 10, 0), grid.offsets(0, 10, 1)
+    first, second = (grid.offsets(np.arange(10), lap) for lap in (0, 1))
     steps = np.diff(np.concatenate([first, second])) * 200
     expected = np.ones(19)
     expected[[3, 9, 13]] += BREAK_S * 100
@@ -69,10 +70,10 @@ def test_original_stamps_keep_steps_and_bursts() -> None:
     stamps[4:8] += 0.003
     schedule = Original.of(recording(20, 100.0, stamps=stamps), 7, 1.0)
     assert schedule.edges.tolist() == [0, 4, 8, 12, 16, 20]
-    np.testing.assert_array_equal(schedule.offsets(0, 20, 0), stamps - stamps[0])
-    assert schedule.offsets(0, 1, 1)[0] > schedule.offsets(19, 20, 0)[0]
+    np.testing.assert_array_equal(schedule.offsets(np.arange(20), 0), stamps - stamps[0])
+    assert schedule.offsets(np.array([0]), 1) > schedule.offsets(np.array([19]), 0)
     twice = Original.of(recording(20, 100.0, stamps=stamps), 7, 2.0)
-    np.testing.assert_allclose(twice.offsets(0, 20, 0), (stamps - stamps[0]) / 2)
+    np.testing.assert_allclose(twice.offsets(np.arange(20), 0), (stamps - stamps[0]) / 2)
 
 
 def test_original_stamps_without_bursts_go_in_chunks() -> None:

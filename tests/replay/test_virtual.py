@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from index_decoder import index_channels, index_manifest, write_index_decoder
 
+from replay.faults import parse_fault
 from replay.recordings.recording import Markers, Recording, array_reader
 from replay.virtual import run_virtual
 from rtdecode.contracts import Fate, Verdict
@@ -88,6 +89,35 @@ def test_two_runs_write_the_same_bytes_whatever_the_chunks(tmp_path: Path) -> No
     messages = [(tmp_path / name / "messages.jsonl").read_bytes() for name in "ab"]
     assert embeddings[0] == embeddings[1] == embeddings[2]
     assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ["gap:at=4,for=1", "jitter:sd_ms=0.5"],
+        ["stall:at=4,for=2", "nan:channel=CH1,at=2,for=0.5"],
+        ["clock-reset:at=7"],
+        ["disconnect:at=4,for=1"],
+        ["reorder:at=4,for=1"],
+        ["missing:at=4,for=1,channel=CH2", "disconnect:at=8,for=1"],
+        ["marker-late:by_s=3", "marker-order", "marker-duplicate"],
+    ],
+)
+def test_a_faulty_recording_is_accounted_for_without_a_wrong_window(
+    decoder: Decoder, faults: list[str]
+) -> None:
+    onsets = list(range(150, 3800, 91))
+    faulty = [parse_fault(text) for text in faults]
+    run = run_virtual(recording(onsets), [decoder], faults=faulty, seed=1)
+    assert run.accounts is not None
+    assert run.accounts.n_open == 0
+    assert run.accounts.markers[Fate.ACCEPTED] == sum(run.accounts.requests.values())
+    assert run.accounts.requests[Verdict.EMITTED] > len(onsets) // 4
+    label_of = {f"m{i}": onset for i, onset in enumerate(onsets)}
+    for message, (first, last) in zip(run.decoded, run.embeddings["embedding"], strict=True):
+        assert (first, last) == (label_of[message.label] - 10, label_of[message.label] + 100)
+    again = run_virtual(recording(onsets), [decoder], faults=faulty, seed=1)
+    assert again.messages == run.messages
 
 
 def test_several_decoders_answer_each_marker(tmp_path: Path) -> None:
