@@ -21,7 +21,7 @@ from rtdecode.output import replaced_folder
 from rtdecode.signal.markers import Marker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from replay.faults import Fault
@@ -101,6 +101,8 @@ def run_virtual(
     decoders: Sequence[Decoder],
     *,
     gate: MarkerGate | None = None,
+    settings: ServiceSettings | None = None,
+    strides_ms: Mapping[str, float] | None = None,
     chunk: int = 32,
     faults: Sequence[Fault] = (),
     seed: int = 0,
@@ -114,9 +116,13 @@ def run_virtual(
         Its samples are stamped on a regular grid that jumps where the recording has a break; a marker comes
         with the chunk that holds its sample.
     decoders
-        Each answers each accepted marker.
+        Each answers each accepted marker, or in continuous mode each stride.
     gate
         Decides about markers; by default each is accepted and its label is its stimulus.
+    settings
+        As in the live service's configuration.
+    strides_ms
+        Strides of the decoders in continuous mode, by name, milliseconds.
     chunk
         Samples fed at once; results do not depend on it.
     faults, seed
@@ -131,7 +137,14 @@ def run_virtual(
     """
     clock = VirtualClock()
     run = VirtualRun()
-    engine = Engine({_STREAM: decoders}, gate or MarkerGate(), clock, run.take, ServiceSettings())
+    engine = Engine(
+        {_STREAM: decoders},
+        gate or MarkerGate(),
+        clock,
+        run.take,
+        settings or ServiceSettings(),
+        strides_ms=strides_ms,
+    )
     programme = Programme(recording, Grid.of(recording, chunk, speed=1.0), faults=faults, seed=seed)
     engine.connect(_STREAM, _facts(recording, programme.layout))
     connected = True

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rtdecode.errors import MismatchError
+from rtdecode.signal.bridging import GapPolicy
 from rtdecode.signal.markers import Marker, TriggerDetector, TriggerSettings
 from rtdecode.signal.track import Chunk, Closed, Cut, Track
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -103,14 +105,16 @@ class Connection:
     marker_delay_s
         Seconds from a marker to the picture on the screen.
     settings
-        Timeouts and the gap rule.
+        Timeouts and the gap rules.
+    strides_ms
+        Strides of the decoders in continuous mode, by name, milliseconds of the recording.
     first_segment
         Index of its first segment: connections of one stream count on.
 
     Raises
     ------
     MismatchError
-        If it does not fit a decoder, or lacks a trigger channel.
+        If it does not fit a decoder, lacks a trigger channel, or is so fast that no gap could be bridged.
     """
 
     def __init__(
@@ -122,6 +126,7 @@ class Connection:
         triggers: Sequence[TriggerChannel],
         marker_delay_s: float,
         settings: ServiceSettings,
+        strides_ms: Mapping[str, float],
         first_segment: int,
     ) -> None:
         self.facts = facts
@@ -129,6 +134,7 @@ class Connection:
         self._marker_delay_s = marker_delay_s
         # In a replay that runs faster, a second of the recording lasts less.
         self._delay_s = facts.delay_s / facts.speed
+        policy = self._gap_policy(settings)
         groups: dict[str, list[Decoder]] = {}
         for decoder in decoders:
             # Windows and their resampling may differ between decoders that read one ring.
@@ -142,8 +148,14 @@ class Connection:
                 stream_id,
                 group[0].manifest.signal,
                 {decoder.name: decoder.manifest.signal.window for decoder in group},
+                strides={
+                    decoder.name: max(1, round(1e-3 * strides_ms[decoder.name] * facts.rate_hz))
+                    for decoder in group
+                    if decoder.name in strides_ms
+                },
                 timeout_s=settings.timeout_s,
                 gap_s=settings.gap_s,
+                policy=policy,
                 speed=facts.speed,
                 first_segment=first_segment,
             )
@@ -160,6 +172,11 @@ class Connection:
     def is_warm(self) -> bool:
         """Whether the front ends of the running segments can be trusted."""
         return all(lane.track.is_warm for lane in self._lanes)
+
+    @property
+    def n_bridged(self) -> int:
+        """Samples that were put in for lost ones."""
+        return self._lanes[0].track.n_bridged if self._lanes else 0
 
     def triggers(
         self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
@@ -195,14 +212,14 @@ class Connection:
         delayed = replace(
             marker,
             time=marker.time + self._marker_delay_s / self.facts.speed,
-            sample=None
-            if marker.sample is None
-            else marker.sample + round(self._marker_delay_s * self.facts.rate_hz),
+            shift=round(self._marker_delay_s * self.facts.rate_hz),
         )
         return [request for lane in self._lanes for request in lane.track.mark(delayed, index)]
 
-    def feed(self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float) -> None:
-        """Filter the next chunk and append it to the rings.
+    def feed(
+        self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
+    ) -> list[Request]:
+        """Filter the next chunk and append it to the rings; return the requests of continuous mode it makes.
 
         Parameters
         ----------
@@ -214,8 +231,11 @@ class Connection:
             When the chunk arrived, seconds of our clock.
         """
         times = times - self._delay_s
-        for lane in self._lanes:
-            lane.track.feed(Chunk(lane.binding.select(samples), stamps, times, arrival))
+        return [
+            request
+            for lane in self._lanes
+            for request in lane.track.feed(Chunk(lane.binding.select(samples), stamps, times, arrival))
+        ]
 
     def take(self, now: float) -> list[Job | Ending]:
         """Windows that are complete, and requests that ended without one, since the last call."""
@@ -234,6 +254,18 @@ class Connection:
             for lane in self._lanes
             for closed in lane.track.close(verdict, reason)
         ]
+
+    def _gap_policy(self, settings: ServiceSettings) -> GapPolicy:
+        policy = GapPolicy(settings.gap_policy, settings.max_bridged_samples)
+        smallest = settings.gap_s * self.facts.rate_hz * self.facts.speed
+        if policy.fill != "drop" and policy.max_samples < smallest:
+            raise MismatchError(
+                f"stream {self._stream_id!r}: gap_policy = {policy.fill!r} can bridge no gap, because at "
+                f"{self.facts.rate_hz:g} Hz a jump of more than gap_s = {settings.gap_s:g} s is at least "
+                f"{math.ceil(smallest)} samples: make gap_s smaller, or max_bridged_samples larger than "
+                f"{settings.max_bridged_samples}"
+            )
+        return policy
 
     def _trigger(self, trigger: TriggerChannel) -> _Trigger:
         names = [channel.name for channel in self.facts.channels]

@@ -92,6 +92,7 @@ class _Stream:
     connection: Connection | None = None
     simulated: bool = False
     next_segment: int = 0
+    bridged: int = 0
 
     def take(self) -> list[tuple[int, Marker]]:
         """Empty the inbox; under the engine's lock."""
@@ -116,7 +117,9 @@ class Engine:
     emit
         Where messages go.
     settings
-        Timeouts and the gap rule.
+        Timeouts and the gap rules.
+    strides_ms
+        Strides of the decoders in continuous mode, by name, milliseconds.
     triggers
         Trigger channels inside the streams.
     marker_delay_s
@@ -138,6 +141,7 @@ class Engine:
         emit: Emit,
         settings: ServiceSettings,
         *,
+        strides_ms: Mapping[str, float] | None = None,
         triggers: Sequence[TriggerChannel] = (),
         marker_delay_s: float = 0.0,
         recorder: Recorder | None = None,
@@ -150,6 +154,7 @@ class Engine:
         self._clock = clock
         self._settings = settings
         self._emit = emit
+        self._strides_ms = dict(strides_ms or {})
         self._triggers = tuple(triggers)
         self._marker_delay_s = marker_delay_s
         self._recorder = recorder
@@ -177,6 +182,12 @@ class Engine:
         connection = self._streams[stream_id].connection
         return connection is not None and connection.is_warm
 
+    def bridged(self, stream_id: str) -> int:
+        """How many samples of a stream were put in for lost ones, over the session."""
+        stream = self._streams[stream_id]
+        with self._lock:
+            return stream.bridged + (0 if stream.connection is None else stream.connection.n_bridged)
+
     def connect(self, stream_id: str, facts: StreamFacts) -> None:
         """Bind a stream's decoders to what it turned out to be; its next chunk starts a new segment.
 
@@ -193,6 +204,7 @@ class Engine:
             triggers=[trigger for trigger in self._triggers if trigger.stream == stream_id],
             marker_delay_s=self._marker_delay_s,
             settings=self._settings,
+            strides_ms=self._strides_ms,
             first_segment=stream.next_segment,
         )
         with self._lock:
@@ -209,6 +221,7 @@ class Engine:
             if connection is None:
                 return
             stream.next_segment = connection.next_segment
+            stream.bridged += connection.n_bridged
             markers = stream.take()
             if self._recorder is not None:
                 self._recorder.disconnected(stream_id, verdict, reason)
@@ -287,7 +300,7 @@ class Engine:
                 self._recorder.fed(stream_id, samples, stamps, offset_s, arrival)
         # Before the chunk is fed: a chunk may be longer than what the ring keeps.
         self._open_requests(connection, markers)
-        connection.feed(samples, stamps, times, arrival)
+        self._open(connection.feed(samples, stamps, times, arrival))
 
     def advance(self, stream_id: str) -> list[Job]:
         """Open requests for new markers, end what cannot be answered, and return the windows now complete."""
@@ -318,6 +331,7 @@ class Engine:
     def decode(self, job: Job) -> None:
         """Run the decoder on one window and publish what it says, or why it says nothing."""
         cut, decoder = job.cut, job.decoder
+        marker = cut.marker
         start = self._clock.now()
         try:
             outputs = decoder.run(cut.window[np.newaxis], job.binding.repair)
@@ -337,17 +351,17 @@ class Engine:
             EmbeddingMessage(
                 simulated=job.facts.simulated or decoder.manifest.simulated,
                 request=cut.request,
-                label=cut.marker.label,
-                stimulus_id=cut.marker.stimulus_id,
+                label="" if marker is None else marker.label,
+                stimulus_id=None if marker is None else marker.stimulus_id,
                 decoder_sha256=decoder.sha256,
                 segment=cut.segment,
                 onset_sample=cut.onset_sample,
                 residual_us=cut.residual_us,
                 stamps=Stamps(
-                    marker_host=cut.marker.host,
-                    marker_source=cut.marker.stamp,
-                    marker_corrected=cut.marker.time,
-                    marker_arrival=cut.marker.arrival,
+                    marker_host="" if marker is None else marker.host,
+                    marker_source=None if marker is None else marker.stamp,
+                    marker_corrected=None if marker is None else marker.time,
+                    marker_arrival=None if marker is None else marker.arrival,
                     data_host=job.facts.host,
                     data_source=cut.data_source,
                     data_corrected=cut.data_corrected,
@@ -355,7 +369,7 @@ class Engine:
                     inference_start=start,
                     inference_end=end,
                 ),
-                quality=Quality(missing_channels=job.binding.missing),
+                quality=Quality(missing_channels=job.binding.missing, bridged_samples=cut.bridged_samples),
                 heads=tuple(
                     HeadOutput(name=head.name, role=head.role, dim=head.space.dim)
                     for head in decoder.manifest.heads
@@ -381,14 +395,20 @@ class Engine:
 
     def _open_requests(self, connection: Connection, markers: Sequence[tuple[int, Marker]]) -> None:
         for index, marker in markers:
-            requests = connection.mark(marker, index)
-            with self._lock:
-                for request in requests:
-                    self._ledger.open(request)
+            self._open(connection.mark(marker, index))
+
+    def _open(self, requests: Sequence[Request]) -> None:
+        if not requests:
+            return
+        with self._lock:
+            for request in requests:
+                self._ledger.open(request)
 
     def _refuse(self, stream_id: str, stream: _Stream, marker: Marker, index: int, segment: int) -> None:
         """Answer a marker that found its stream gone."""
         for decoder in stream.decoders:
+            if decoder.name in self._strides_ms:
+                continue
             request = Request(
                 stream=stream_id,
                 segment=segment,
@@ -396,8 +416,7 @@ class Engine:
                 index=index,
                 decoder=decoder.name,
             )
-            with self._lock:
-                self._ledger.open(request)
+            self._open([request])
             closed = Closed(request, marker, Verdict.GAP, "the stream was not connected")
             facts = StreamFacts(channels=(), rate_hz=0.0, simulated=stream.simulated)
             self._conclude(Ending(closed, decoder, facts))
@@ -410,8 +429,8 @@ class Engine:
             VerdictMessage(
                 simulated=ending.facts.simulated or ending.decoder.manifest.simulated,
                 request=closed.request,
-                label=closed.marker.label,
-                stimulus_id=closed.marker.stimulus_id,
+                label="" if closed.marker is None else closed.marker.label,
+                stimulus_id=None if closed.marker is None else closed.marker.stimulus_id,
                 verdict=closed.verdict,
                 reason=closed.reason,
             )

@@ -253,6 +253,7 @@ class SignalFeed(Feed):
                 "state": StreamState.WARM if is_warm else status.state,
                 "age_s": None if newest is None else self._around.clock.now() - newest,
                 "flushed_samples": self._flushed,
+                "bridged_samples": self._around.engine.bridged(self.name),
             }
         )
 

@@ -28,7 +28,9 @@ class Marker:
     sample
         For markers that lie in the data themselves (trigger channel, recording): the sample it belongs to,
         counted from the first one that was ever fed to the :class:`~rtdecode.signal.track.Track`, through all
-        segments, and with the delays applied. Alignment then follows it and ``time`` gives the residual.
+        segments. Alignment then follows it and ``time`` gives the residual.
+    shift
+        Samples from that one to the onset: the delays that are applied to ``time``.
     stimulus_id
         The stimulus it was mapped to, once that was done.
     host
@@ -43,6 +45,7 @@ class Marker:
     sample: int | None = None
     stimulus_id: str | None = None
     host: str = ""
+    shift: int = 0
 
 
 @dataclass(frozen=True, slots=True)

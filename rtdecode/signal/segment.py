@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtdecode.signal.alignment import SampleClock
+from rtdecode.signal.alignment import Alignment, SampleClock
+from rtdecode.signal.bridging import Bridges
 from rtdecode.signal.front_end import FrontEnd
-from rtdecode.signal.ring import Ring
+from rtdecode.signal.ring import NotYetError, Ring
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from rtdecode.contracts import SignalContract
-    from rtdecode.signal.alignment import Alignment
     from rtdecode.signal.markers import Marker
 
 
@@ -57,12 +58,14 @@ class Chunk:
 class Segment:
     """A stretch without a gap, filtered and kept in a ring; samples are counted from its first.
 
+    Samples that were put in for lost ones count like any other.
+
     Parameters
     ----------
     index
         Which segment of its stream this is, from 0.
     origin
-        Number of samples of the stream that came before it.
+        Number of samples of the stream that were received before it.
     signal
         Channels, rate and front end.
     capacity
@@ -80,17 +83,25 @@ class Segment:
         self.warmup_samples = signal.warmup_samples
         self.ended = False
         self.ring = Ring(capacity, n_channels)
+        self.bridges = Bridges()
         self._front_end = FrontEnd(signal.front_end, n_channels, signal.rate_hz)
         self._clock = SampleClock(signal.rate_hz * speed, capacity)
         self._provenance = Ring(capacity, 3, np.float64)
 
     @property
     def end(self) -> int:
-        """Number of samples that have come so far."""
+        """Number of samples that have come so far, those included that were put in."""
         return self.ring.end
 
-    def append(self, chunk: Chunk) -> None:
-        """Filter and keep the next samples."""
+    @property
+    def n_received(self) -> int:
+        """Number of samples that were really received."""
+        return self.ring.end - self.bridges.n_samples
+
+    def append(self, chunk: Chunk, *, is_bridge: bool = False) -> None:
+        """Filter and keep the next samples, which may have been put in for lost ones."""
+        if is_bridge:
+            self.bridges.add(self.end, self.end + len(chunk.times), self.ring.first)
         self.ring.append(self._front_end.process(chunk.samples))
         self._clock.append(chunk.times)
         provenance = np.empty((len(chunk.times), 3))
@@ -114,10 +125,10 @@ class Segment:
         """Whether this segment has ended, and a marker lies after its last sample."""
         if marker.sample is None:
             return self._clock.precedes(marker.time)
-        return self.ended and marker.sample >= self.origin + self.end
+        return self.ended and marker.sample >= self.origin + self.n_received
 
     def locate(self, marker: Marker) -> Alignment:
-        """Find the sample of a marker.
+        """Find the sample of a marker's onset; it may lie outside where the marker itself is a sample.
 
         Raises
         ------
@@ -126,7 +137,15 @@ class Segment:
         """
         if marker.sample is None:
             return self._clock.nearest(marker.time)
-        return self._clock.exact(marker.sample - self.origin, marker.time)
+        received = marker.sample - self.origin
+        if received >= self.n_received:
+            raise NotYetError("the marker's sample has not come")
+        sample = self.bridges.place(received)
+        onset = sample + marker.shift
+        if onset < 0 or (self.ended and onset >= self.end):
+            return Alignment(onset, math.nan, sample + 1)
+        found = self._clock.exact(onset, marker.time)
+        return replace(found, settled=max(found.settled, sample + 1))
 
     def provenance(self, sample: int) -> tuple[float, float, float]:
         """Stamp in the sender's clock, time in our clock, and arrival of one sample, seconds."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from rtdecode.contracts import Verdict
 from rtdecode.signal.alignment import SETTLE_S
+from rtdecode.signal.bridging import GapPolicy, between
 from rtdecode.signal.ring import LeftRingError, NotYetError
-from rtdecode.signal.segment import Segment
+from rtdecode.signal.segment import Chunk, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rtdecode.contracts import SignalContract
     from rtdecode.signal.markers import Marker
-    from rtdecode.signal.segment import Chunk
 
 # Room in the rings for the stamps around an onset that has yet to settle.
 _MARGIN_S = 4 * SETTLE_S
@@ -57,8 +57,28 @@ class NoPlace:
     since: Point
 
 
+class Piece(NamedTuple):
+    """Samples that belong together.
+
+    Parameters
+    ----------
+    chunk
+        The samples.
+    is_jump
+        Whether a new segment begins with them.
+    is_bridge
+        Whether they were put in for lost ones.
+    """
+
+    chunk: Chunk
+    is_jump: bool = False
+    is_bridge: bool = False
+
+
 class Timeline:
     """Lays the chunks of a stream out in segments; a new one begins wherever the stamps jump.
+
+    Where the gap policy allows, a jump forwards is bridged instead, and the segment goes on.
 
     Parameters
     ----------
@@ -71,6 +91,8 @@ class Timeline:
     gap_s
         How far a stamp may lie from where the one before it leads to expect it, seconds. Never less than half
         a sample period.
+    policy
+        Which gaps are bridged, and by what.
     speed, first_segment
         See :class:`~rtdecode.signal.track.Track`.
     """
@@ -82,10 +104,12 @@ class Timeline:
         ring_s: float,
         gap_s: float,
         *,
+        policy: GapPolicy | None = None,
         speed: float = 1.0,
         first_segment: int = 0,
     ) -> None:
         self._signal = signal
+        self._policy = policy or GapPolicy()
         self._speed = speed
         self._first_segment = first_segment
         self._period_s = 1.0 / (signal.rate_hz * speed)
@@ -95,7 +119,9 @@ class Timeline:
         # The running segment and, for markers that come late, the one before it.
         self._segments: list[Segment] = []
         self._n_samples = 0
+        self._n_bridged = 0
         self._last_time = 0.0
+        self._last: Chunk | None = None  # of one sample
 
     @property
     def index(self) -> int:
@@ -108,15 +134,18 @@ class Timeline:
         n_samples = self._segments[-1].end if self._segments else 0
         return n_samples >= self._signal.warmup_samples
 
-    def pieces(self, chunk: Chunk) -> Iterator[tuple[Chunk, bool]]:
+    @property
+    def n_bridged(self) -> int:
+        """How many samples were put in for lost ones."""
+        return self._n_bridged
+
+    def pieces(self, chunk: Chunk) -> Iterator[Piece]:
         """Split the next chunk where its stamps jump, and into what fits the rings beside the longest window.
 
         Yields
         ------
-        piece
+        Piece
             To be appended before the next one is asked for.
-        is_jump
-            Whether a new segment begins with it.
         """
         times = chunk.times
         if not len(times):
@@ -129,24 +158,58 @@ class Timeline:
         jumps[0] |= not self._segments
         borders = [0, *(np.flatnonzero(jumps[1:]) + 1).tolist(), len(times)]
         for border, next_border in pairwise(borders):
-            for start in range(border, next_border, self._block):
-                stop = min(start + self._block, next_border)
-                yield chunk.part(start, stop), start == border and bool(jumps[start])
+            is_jump = bool(jumps[border])
+            if is_jump and (bridge := self._bridge(chunk.part(border, border + 1), float(steps[border]))):
+                is_jump = False
+                for part in self._parts(bridge, 0, len(bridge.times)):
+                    yield Piece(part, is_bridge=True)
+            for part in self._parts(chunk, border, next_border):
+                yield Piece(part, is_jump)
+                is_jump = False
 
-    def append(self, piece: Chunk, is_jump: bool) -> None:
-        """Add a piece to the running segment, or to a new one after a jump."""
-        if is_jump:
+    def append(self, piece: Piece) -> Segment:
+        """Add a piece to the running segment, or to a new one after a jump, and return that."""
+        chunk = piece.chunk
+        if piece.is_jump:
             index = self._first_segment
             if self._segments:
                 self._segments[-1].finish()
                 index = self._segments[-1].index + 1
             running = Segment(index, self._n_samples, self._signal, self._capacity, speed=self._speed)
             self._segments = [*self._segments[-1:], running]
-        self._segments[-1].append(piece)
-        self._n_samples += len(piece.times)
-        self._last_time = float(piece.times[-1])
+        self._segments[-1].append(chunk, is_bridge=piece.is_bridge)
+        if piece.is_bridge:
+            self._n_bridged += len(chunk.times)
+        else:
+            self._n_samples += len(chunk.times)
+            self._last_time = float(chunk.times[-1])
+            if self._policy.fill != "drop":
+                self._last = Chunk(
+                    chunk.samples[-1:].copy(),
+                    chunk.stamps[-1:].copy(),
+                    chunk.times[-1:].copy(),
+                    chunk.arrival,
+                )
         if self._segments[-1].end > self._block:
             del self._segments[:-1]
+        return self._segments[-1]
+
+    def _parts(self, chunk: Chunk, start: int, stop: int) -> Iterator[Chunk]:
+        for first in range(start, stop, self._block):
+            yield chunk.part(first, min(first + self._block, stop))
+
+    def _bridge(self, after: Chunk, step_s: float) -> Chunk | None:
+        """Samples to put in before one whose stamp has jumped, if the gap is to be bridged."""
+        before = self._last
+        n = 0 if before is None else self._policy.n_lost(step_s, self._period_s)
+        if before is None or n < 1:
+            return None
+        return Chunk(
+            self._policy.values(before.samples[0], after.samples[0], n),
+            between(before.stamps, after.stamps, n)[:, 0],
+            between(before.times, after.times, n)[:, 0],
+            after.arrival,
+        )
 
     def find(self, marker: Marker) -> Place | NoPlace | None:
         """Look for a marker in the segments held; None while it cannot be said."""
@@ -161,12 +224,17 @@ class Timeline:
             return _place(covering[0], marker)
         if oldest.precedes(marker):
             return NoPlace(Verdict.GAP, "the onset lies in a gap of the stream", (running.index, 1))
-        if oldest.index == 0:
-            return NoPlace(Verdict.WARMING_UP, "the onset lies before the stream's first sample", (0, 1))
-        if oldest.index == self._first_segment:
-            return NoPlace(Verdict.GAP, "the onset lies before the stream came back", (oldest.index, 1))
+        if oldest.index in (0, self._first_segment):
+            return _before(oldest, (oldest.index, 1))
         reason = "the onset lies before the data that are still held"
         return NoPlace(Verdict.LATE, reason, (running.index, running.end))
+
+
+def _before(segment: Segment, since: Point) -> NoPlace:
+    """Answer to an onset that lies before a segment's first sample."""
+    if segment.index == 0:
+        return NoPlace(Verdict.WARMING_UP, "the onset lies before the stream's first sample", since)
+    return NoPlace(Verdict.GAP, "the onset lies before the stream came back", since)
 
 
 def _place(segment: Segment, marker: Marker) -> Place | NoPlace | None:
@@ -177,4 +245,9 @@ def _place(segment: Segment, marker: Marker) -> Place | NoPlace | None:
     except LeftRingError:
         reason = "the marker came after its data had been overwritten"
         return NoPlace(Verdict.LATE, reason, (segment.index, segment.end))
+    # A marker in the data themselves tells its sample even where the delay leads out of the segment.
+    if found.sample < 0:
+        return _before(segment, (segment.index, found.settled))
+    if found.sample >= segment.end:
+        return NoPlace(Verdict.GAP, "the stream broke off before the onset", (segment.index + 1, 0))
     return Place(segment, found.sample, found.residual_us, (segment.index, found.settled))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,16 @@ from rtdecode.signal.segment import Chunk
 from rtdecode.signal.timeline import NoPlace, Place, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import numpy.typing as npt
 
     from rtdecode.contracts import SignalContract, Window
+    from rtdecode.signal.bridging import GapPolicy
     from rtdecode.signal.markers import Marker
     from rtdecode.signal.ring import Ring
+    from rtdecode.signal.segment import Segment
     from rtdecode.signal.timeline import Point
 
 __all__ = ["Chunk", "Closed", "Cut", "Track"]
@@ -31,12 +34,14 @@ class Cut:
     Parameters
     ----------
     request, marker
-        What was asked for, and by what.
+        What was asked for, and by what; None for strides.
     window : array of shape (n_samples, n_channels), float32
         Read-only; a view of the ring, so ask :meth:`Track.holds` after having used it.
     segment, start, onset_sample
         Where it was cut: first sample of the window and sample of the onset, counted from the first sample of
         that segment. It is a later one than the request's where the stream broke off between the two.
+    bridged_samples
+        How many of its samples were put in for lost ones.
     residual_us
         Marker minus the onset sample's time, microseconds.
     data_source, data_corrected, data_arrival
@@ -46,11 +51,12 @@ class Cut:
     """
 
     request: Request
-    marker: Marker
+    marker: Marker | None
     window: npt.NDArray[np.float32]
     segment: int
     start: int
     onset_sample: int
+    bridged_samples: int
     residual_us: float
     data_source: float
     data_corrected: float
@@ -60,10 +66,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A request that ends without a window, and why."""
+    """A request that ends without a window, and why; no marker asked for a stride."""
 
     request: Request
-    marker: Marker
+    marker: Marker | None
     verdict: Verdict
     reason: str
 
@@ -72,7 +78,7 @@ class Closed:
 class _Onset:
     """A marker and, once that can be said, where in the stream it lies; shared by its requests."""
 
-    marker: Marker
+    marker: Marker | None
     place: Place | NoPlace | None = None
 
 
@@ -89,13 +95,29 @@ class _Waiting:
         return Closed(self.request, self.onset.marker, verdict, reason)
 
 
+@dataclass(slots=True)
+class _Strides:
+    """A decoder in continuous mode: a request at each multiple of ``step`` in each segment.
+
+    Those that ``wait`` complete in the order in which they were opened.
+    """
+
+    decoder: str
+    window: Window
+    step: int
+    segment: int = -1
+    n_opened: int = 0
+    waiting: deque[_Waiting] = field(default_factory=deque)
+
+
 class Track:
     """Turns the chunks and markers of one signal stream into windows, one answer a request.
 
     It is pure: it asks no clock and starts no thread. One thread owns it; :meth:`holds` alone may be called
     from another. Which windows are cut, and what is in them, does not depend on how the stream was chunked.
 
-    A jump of the stamps, forwards or backwards, starts a new segment with fresh filter state. A request ends
+    A jump of the stamps, forwards or backwards, starts a new segment with fresh filter state, unless the gap
+    policy bridges it. A request ends
 
     - as a :class:`Cut`, once its window has come;
     - *warming_up*, where the window starts before the front end can be trusted, or before the first sample;
@@ -112,6 +134,9 @@ class Track:
         Channels, rate and front end; its window is that of one decoder, and not used here.
     windows
         The window of each decoder by the decoder's name.
+    strides
+        Continuous mode: every how many samples of a segment, from its first, a window is cut for a decoder;
+        such a decoder answers no markers.
     timeout_s
         How long after the end of its window a request waits for the data.
     ring_s
@@ -120,6 +145,8 @@ class Track:
     gap_s
         How far a stamp may lie from where the one before it leads to expect it. Never less than half a sample
         period.
+    policy
+        Which gaps are bridged; none by default.
     speed
         How many times as fast as real time the stream runs: its stamps lie that much closer.
     first_segment
@@ -132,20 +159,26 @@ class Track:
         signal: SignalContract,
         windows: Mapping[str, Window],
         *,
+        strides: Mapping[str, int] | None = None,
         timeout_s: float = 5.0,
         ring_s: float = 10.0,
         gap_s: float = 0.1,
+        policy: GapPolicy | None = None,
         speed: float = 1.0,
         first_segment: int = 0,
     ) -> None:
         self._stream = stream
         self._period_s = 1.0 / (signal.rate_hz * speed)
-        self._windows = dict(windows)
+        strides = strides or {}
+        self._windows = {name: window for name, window in windows.items() if name not in strides}
+        self._strides = [_Strides(name, windows[name], step) for name, step in strides.items()]
         self._timeout_s = timeout_s
         first = min((window.first_sample for window in windows.values()), default=0)
         last = max((window.last_sample for window in windows.values()), default=0)
         reach = max(last, 0) - min(first, 0) + 1
-        self._timeline = Timeline(signal, reach, ring_s, gap_s, speed=speed, first_segment=first_segment)
+        self._timeline = Timeline(
+            signal, reach, ring_s, gap_s, policy=policy, speed=speed, first_segment=first_segment
+        )
         self._waiting: list[_Waiting] = []
         self._answers: list[Cut | Closed] = []
         self._has_news = False  # samples have come since requests were last looked at
@@ -160,23 +193,32 @@ class Track:
         """Whether the front end of the running segment can be trusted."""
         return self._timeline.is_warm
 
-    def feed(self, chunk: Chunk) -> None:
-        """Take the next samples, any number of them.
+    @property
+    def n_bridged(self) -> int:
+        """How many samples were put in for lost ones."""
+        return self._timeline.n_bridged
+
+    def feed(self, chunk: Chunk) -> list[Request]:
+        """Take the next samples, any number of them; they make the requests of continuous mode.
 
         Raises
         ------
         ValueError
             The samples have not the contract's number of channels.
         """
-        for piece, is_jump in self._timeline.pieces(chunk):
+        requests: list[Request] = []
+        for piece in self._timeline.pieces(chunk):
             if self._has_news:
                 # What is complete must be cut before newer samples can take its place.
                 self._answer(copy=True)
-            self._timeline.append(piece, is_jump)
+            segment = self._timeline.append(piece)
             self._has_news = True
+            for strides in self._strides:
+                requests += self._stride(strides, segment, piece.chunk)
+        return requests
 
     def mark(self, marker: Marker, index: int) -> list[Request]:
-        """Take an accepted marker: it makes one request a decoder.
+        """Take an accepted marker: it makes one request for each decoder that has no stride.
 
         Parameters
         ----------
@@ -193,7 +235,7 @@ class Track:
             request = Request(
                 stream=self._stream, segment=self.segment, origin="marker", index=index, decoder=decoder
             )
-            deadline = self._counted_from(marker) + window.last_sample * self._period_s + self._timeout_s
+            deadline = self._deadline(marker.time, marker.arrival, window)
             self._waiting.append(_Waiting(request, onset, window, deadline))
             requests.append(request)
         self._answer(copy=True)
@@ -209,12 +251,14 @@ class Track:
         """
         self._answer(copy=False)
         waiting, self._waiting = self._waiting, []
+        overdue: list[_Waiting] = []
         for one in waiting:
-            if now < one.deadline:
-                self._waiting.append(one)
-            else:
-                reason = f"its data had not come {self._timeout_s:g} s after the window's end"
-                self._answers.append(one.closed(Verdict.TIMEOUT, reason))
+            (self._waiting if now < one.deadline else overdue).append(one)
+        for strides in self._strides:
+            while strides.waiting and strides.waiting[0].deadline <= now:
+                overdue.append(strides.waiting.popleft())
+        reason = f"its data had not come {self._timeout_s:g} s after the window's end"
+        self._answers += [one.closed(Verdict.TIMEOUT, reason) for one in overdue]
         answers, self._answers = self._answers, []
         return answers
 
@@ -226,6 +270,9 @@ class Track:
         """End all requests that have not been taken yet, also those whose windows are complete."""
         answers, self._answers = self._answers, []
         waiting, self._waiting = self._waiting, []
+        for strides in self._strides:
+            waiting += strides.waiting
+            strides.waiting.clear()
         return [
             *(
                 answer
@@ -236,13 +283,33 @@ class Track:
             *(one.closed(verdict, reason) for one in waiting),
         ]
 
-    def _counted_from(self, marker: Marker) -> float:
-        """From when a marker's request may wait: its onset, but neither long ago nor in a far future.
+    def _deadline(self, time: float, arrival: float, window: Window) -> float:
+        """Until when a request waits, counted from its onset, but neither from long ago nor a far future.
 
         A marker that comes late must not time out at once, and one whose sender's clock is wrong must not
         wait for ever.
         """
-        return max(marker.arrival, min(marker.time, marker.arrival + self._timeout_s))
+        counted_from = max(arrival, min(time, arrival + self._timeout_s))
+        return counted_from + window.last_sample * self._period_s + self._timeout_s
+
+    def _stride(self, strides: _Strides, segment: Segment, newest: Chunk) -> Iterator[Request]:
+        """Open the requests whose onsets have come with the newest samples of the running segment."""
+        if segment.index != strides.segment:
+            strides.segment, strides.n_opened = segment.index, 0
+        while (sample := strides.n_opened * strides.step) < segment.end:
+            request = Request(
+                stream=self._stream,
+                segment=segment.index,
+                origin="stride",
+                index=strides.n_opened,
+                decoder=strides.decoder,
+            )
+            time = float(newest.times[sample - segment.end])
+            onset = _Onset(None, Place(segment, sample, 0.0, (segment.index, sample + 1)))
+            deadline = self._deadline(time, newest.arrival, strides.window)
+            strides.waiting.append(_Waiting(request, onset, strides.window, deadline))
+            strides.n_opened += 1
+            yield request
 
     def _answer(self, *, copy: bool) -> None:
         """Answer what can be answered, in the order in which the stream made it possible."""
@@ -250,21 +317,28 @@ class Track:
         answers: list[tuple[Point, Cut | Closed]] = []
         waiting = []
         for one in self._waiting:
-            onset = one.onset
-            if onset.place is None:
-                onset.place = self._timeline.find(onset.marker)
-            place = onset.place
-            if place is None:
-                waiting.append(one)
-            elif isinstance(place, NoPlace):
-                answers.append((place.since, one.closed(place.verdict, place.reason)))
-            elif answer := self._cut(one, place, copy=copy):
+            if answer := self._answer_to(one, copy=copy):
                 answers.append(answer)
             else:
                 waiting.append(one)
+        for strides in self._strides:
+            while strides.waiting and (answer := self._answer_to(strides.waiting[0], copy=copy)):
+                answers.append(answer)
+                strides.waiting.popleft()
         answers.sort(key=lambda answer: answer[0])
         self._waiting = waiting
         self._answers += [answer for _, answer in answers]
+
+    def _answer_to(self, one: _Waiting, *, copy: bool) -> tuple[Point, Cut | Closed] | None:
+        """Answer one request, and say since when that was possible; None while it is not."""
+        onset = one.onset
+        if onset.place is None and onset.marker is not None:
+            onset.place = self._timeline.find(onset.marker)
+        if onset.place is None:
+            return None
+        if isinstance(onset.place, NoPlace):
+            return onset.place.since, one.closed(onset.place.verdict, onset.place.reason)
+        return self._cut(one, onset.place, copy=copy)
 
     def _cut(self, one: _Waiting, place: Place, *, copy: bool) -> tuple[Point, Cut | Closed] | None:
         """Cut one window; None while its end has not come."""
@@ -294,6 +368,7 @@ class Track:
             segment=segment.index,
             start=start,
             onset_sample=place.sample,
+            bridged_samples=segment.bridges.count(start, stop),
             residual_us=place.residual_us,
             data_source=stamp,
             data_corrected=time,

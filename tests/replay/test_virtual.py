@@ -12,6 +12,7 @@ from index_decoder import index_channels, index_manifest, write_index_decoder
 from replay.faults import parse_fault
 from replay.recordings.recording import Markers, Recording, array_reader
 from replay.virtual import run_virtual
+from rtdecode.config import ServiceSettings
 from rtdecode.contracts import Fate, Verdict
 from rtdecode.decoder import Decoder
 from rtdecode.errors import UserError
@@ -163,3 +164,26 @@ def test_json_markers_of_a_recording_are_read_as_they_are_live(decoder: Decoder)
     assert [(message.label, message.onset_sample) for message in run.decoded] == [("cat", 100), ("dog", 700)]
     assert run.accounts is not None
     assert (run.accounts.markers[Fate.ACCEPTED], run.accounts.markers[Fate.IGNORED]) == (2, 2)
+
+
+def test_continuous_mode_gives_the_same_windows_whatever_the_chunks(tmp_path: Path, decoder: Decoder) -> None:
+    for name, chunk in (("a", 1000), ("b", 7)):
+        run = run_virtual(recording([100], (0, 1003)), [decoder], strides_ms={"index": 100.0}, chunk=chunk)
+        run.save(tmp_path / name)
+    assert (tmp_path / "a" / "embedding.npy").read_bytes() == (tmp_path / "b" / "embedding.npy").read_bytes()
+    starts = {0: 0, 1: 1003}
+    for message, (first, last) in zip(run.decoded, run.embeddings["embedding"], strict=True):
+        onset = starts[message.segment] + 26 * message.request.index
+        assert (first, last) == (onset - 10, onset + 100)
+    assert run.accounts is not None
+    assert sum(run.accounts.requests.values()) == len(range(0, 1003, 26)) + len(range(1003, N_SAMPLES, 26))
+    assert run.accounts.n_open == 0
+
+
+def test_a_short_break_of_a_recording_is_bridged_as_live(decoder: Decoder) -> None:
+    settings = ServiceSettings(gap_s=0.001, gap_policy="interpolate", max_bridged_samples=300)
+    dropped = run_virtual(recording([1000], (0, 1003)), [decoder])
+    bridged = run_virtual(recording([1000], (0, 1003)), [decoder], settings=settings)
+    assert [one.verdict for one in dropped.verdicts] == [Verdict.GAP]
+    (message,) = bridged.decoded
+    assert message.quality.bridged_samples > 0

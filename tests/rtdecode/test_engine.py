@@ -29,13 +29,21 @@ RATE_HZ = 256.0
 class Bench:
     """An engine with one decoder on stream ``eeg``, a clock set by hand, and what it said."""
 
-    def __init__(self, decoders: Sequence[Decoder], **options: object) -> None:
+    def __init__(
+        self, decoders: Sequence[Decoder], settings: ServiceSettings | None = None, **options: object
+    ) -> None:
         self.time = 0.0
         self.said: list[tuple[Message, list[np.ndarray]]] = []
         self.engine = Engine(
-            {"eeg": decoders}, MarkerGate(), self, self.emit, ServiceSettings(timeout_s=1.0), **options
+            {"eeg": decoders},
+            MarkerGate(),
+            self,
+            self.emit,
+            settings or ServiceSettings(timeout_s=1.0),
+            **options,
         )
         self.n_samples = 0
+        self.n_lost = 0
 
     def now(self) -> float:
         return self.time
@@ -56,7 +64,7 @@ class Bench:
         if extra is not None:
             samples = np.column_stack([samples, extra])
         self.n_samples += n
-        stamps = index / (RATE_HZ * speed)
+        stamps = (index + self.n_lost) / (RATE_HZ * speed)
         self.time = float(stamps[-1])
         self.engine.feed("eeg", samples, stamps, 0.0, self.time)
         for job in self.engine.advance("eeg"):
@@ -329,3 +337,97 @@ def test_the_recorder_hears_of_an_advance_only_where_it_had_an_effect(decoder: D
         bench.engine.advance("eeg")
     kinds = [kind for kind, *_ in tape.events]
     assert kinds == ["connect", *["feed"] * 10, "admit", "feed", "advance"]
+
+
+def test_a_short_gap_is_bridged_counted_and_told_of(decoder: Decoder) -> None:
+    settings = ServiceSettings(gap_s=0.01, gap_policy="interpolate", max_bridged_samples=9)
+    bench = Bench([decoder], settings)
+    bench.connect()
+    bench.feed(100)
+    bench.n_lost = 9
+    bench.mark(95 / RATE_HZ)
+    bench.mark(150 / RATE_HZ)
+    bench.feed(100)
+    across, after = bench.of(EmbeddingMessage)
+    assert (across.onset_sample, across.quality.bridged_samples) == (95, 9)
+    assert (after.onset_sample, after.quality.bridged_samples) == (150, 0)
+    assert bench.engine.bridged("eeg") == 9
+    bench.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
+    assert bench.engine.bridged("eeg") == 9
+    bench.connect()
+    assert bench.engine.bridged("eeg") == 9
+
+
+@pytest.mark.parametrize("edge", [98, 99, 100, 101])
+def test_a_trigger_beside_a_bridged_gap_keeps_its_sample_and_its_delay(decoder: Decoder, edge: int) -> None:
+    bench = Bench(
+        [decoder],
+        ServiceSettings(gap_s=0.01, gap_policy="mark", max_bridged_samples=9),
+        triggers=[TriggerChannel(stream="eeg", channel="TRIG")],
+        marker_delay_s=12 / RATE_HZ,
+    )
+    bench.connect((*index_channels(), Channel(name="TRIG", type="stim", unit="1")))
+    codes = np.zeros(200)
+    codes[edge : edge + 3] = 1
+    bench.feed(100, codes[:100])
+    bench.n_lost = 9
+    bench.feed(100, codes[100:])
+    (message,) = bench.of(EmbeddingMessage)
+    at = edge if edge < 100 else edge + 9
+    assert (message.onset_sample, message.residual_us) == (at + 12, pytest.approx(0, abs=1))
+    (embedding,) = next(payload for said, payload in bench.said if said is message)
+    assert embedding.tolist() == [max(99, at + 12 - 9), at + 12 - 9 + 20]
+
+
+def test_a_gap_policy_that_could_bridge_no_gap_is_refused(decoder: Decoder) -> None:
+    bench = Bench([decoder], ServiceSettings(gap_policy="mark", max_bridged_samples=20))
+    with pytest.raises(MismatchError, match=r"can bridge no gap.*make gap_s smaller"):
+        bench.connect()
+
+
+def test_in_continuous_mode_each_stride_is_a_request_and_markers_ask_for_nothing(decoder: Decoder) -> None:
+    bench = Bench([decoder], strides_ms={"index": 125.0})
+    bench.connect()
+    bench.mark(50 / RATE_HZ)
+    bench.feed(100)
+    bench.feed(100)
+    embeddings = bench.of(EmbeddingMessage)
+    assert [message.request.index for message in embeddings] == list(range(6))
+    assert [message.onset_sample for message in embeddings] == [32 * n for n in range(6)]
+    assert {(m.request.origin, m.label, m.stimulus_id, m.residual_us) for m in embeddings} == {
+        ("stride", "", None, 0.0)
+    }
+    stamps = embeddings[0].stamps
+    assert (stamps.marker_host, stamps.marker_source, stamps.marker_corrected) == ("", None, None)
+    bench.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
+    bench.mark(300 / RATE_HZ)
+    bench.connect()
+    bench.feed(30)
+    assert bench.of(EmbeddingMessage)[-1].request.segment == 1
+    bench.engine.close(Verdict.SHUTDOWN, "the end")
+    accounts = bench.engine.accounts()
+    assert accounts.n_open == 0
+    assert accounts.markers[Fate.ACCEPTED] == 2
+    assert (accounts.requests[Verdict.EMITTED], accounts.requests[Verdict.GAP]) == (7, 1)
+
+
+def test_growing_windows_answer_one_marker_in_order_each_when_it_is_complete(tmp_path: Path) -> None:
+    decoders = []
+    for last in (204, 51, 102):
+        write_index_decoder(tmp_path / f"{last}", index_manifest(name=f"until{last}", window=(0, last)))
+        decoders.append(Decoder(tmp_path / f"{last}"))
+    bench = Bench(decoders)
+    bench.connect()
+    bench.mark(40 / RATE_HZ, "picture")
+    answered = []
+    for _ in range(30):
+        before = len(bench.of(EmbeddingMessage))
+        bench.feed(10)
+        answered += [
+            (m.request.decoder, m.label, bench.n_samples) for m in bench.of(EmbeddingMessage)[before:]
+        ]
+    assert answered == [
+        ("until51", "picture", 100),
+        ("until102", "picture", 150),
+        ("until204", "picture", 250),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtdecode.contracts import Channel, ChannelType, Resampling, SignalContract, Unit, Window
+from rtdecode.signal.bridging import GapPolicy
 from rtdecode.signal.segment import Chunk
 from rtdecode.signal.timeline import Timeline
 
@@ -18,25 +19,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def starts_of_segments(
-    times: npt.NDArray[np.float64], rate_hz: float, borders: list[int] | None = None, gap_s: float = 0.1
-) -> list[int]:
+def signal_at(rate_hz: float) -> SignalContract:
     window = Window(first_sample=0, last_sample=9)
-    signal = SignalContract(
+    return SignalContract(
         channels=(Channel(name="x", type=ChannelType.MISC, unit=Unit.NONE),),
         rate_hz=rate_hz,
         front_end=(),
         window=window,
         resampling=Resampling(rate_hz=rate_hz, n_times=10),
     )
-    timeline = Timeline(signal, reach=10, ring_s=1.0, gap_s=gap_s)
+
+
+def starts_of_segments(
+    times: npt.NDArray[np.float64], rate_hz: float, borders: list[int] | None = None, gap_s: float = 0.1
+) -> list[int]:
+    timeline = Timeline(signal_at(rate_hz), reach=10, ring_s=1.0, gap_s=gap_s)
     starts, n = [], 0
     for part in np.split(times, sorted(borders or [])):
-        for piece, is_jump in timeline.pieces(Chunk(np.zeros((len(part), 1)), part, part, 0.0)):
-            if is_jump:
+        for piece in timeline.pieces(Chunk(np.zeros((len(part), 1)), part, part, 0.0)):
+            if piece.is_jump:
                 starts.append(n)
-            timeline.append(piece, is_jump)
-            n += len(piece.times)
+            timeline.append(piece)
+            n += len(piece.chunk.times)
     assert n == len(times)
     assert timeline.index == len(starts) - 1
     return starts
@@ -106,3 +110,65 @@ def test_single_samples_are_one_segment() -> None:
 def test_a_chunk_whose_parts_do_not_fit_together_is_refused() -> None:
     with pytest.raises(ValueError, match="3 samples, 3 stamps, 2 times"):
         Chunk(np.zeros((3, 1)), np.zeros(3), np.zeros(2), 0.0)
+
+
+def laid_out(
+    times: npt.NDArray[np.float64], policy: GapPolicy, borders: list[int] | None = None
+) -> list[tuple[bool, bool, list[float], list[float], list[float]]]:
+    """Each sample by itself: begins a segment, was put in, value, stamp, time."""
+    timeline = Timeline(signal_at(256.0), reach=10, ring_s=0.05, gap_s=0.01, policy=policy)
+    out = []
+    values = np.arange(len(times), dtype=float) ** 2
+    for rows in np.split(np.arange(len(times)), sorted(borders or [])):
+        chunk = Chunk(values[rows, None], times[rows] - 500.0, times[rows], 0.0)
+        for piece in timeline.pieces(chunk):
+            for row, (value, stamp, time) in enumerate(
+                zip(piece.chunk.samples[:, 0], piece.chunk.stamps, piece.chunk.times, strict=True)
+            ):
+                begins = piece.is_jump and row == 0
+                out.append((begins, piece.is_bridge, float(value), float(stamp), float(time)))
+            timeline.append(piece)
+    assert timeline.n_bridged == sum(is_bridge for _, is_bridge, *_ in out)
+    return out
+
+
+@pytest.mark.parametrize("n_lost", [3, 20])
+def test_lost_samples_are_put_in_at_their_times_and_the_segment_goes_on(n_lost: int) -> None:
+    times = np.delete(regular(200), range(100, 100 + n_lost))
+    held = laid_out(times, GapPolicy("mark", 20))
+    line = laid_out(times, GapPolicy("interpolate", 20))
+    assert [begins for begins, *_ in held] == [True] + [False] * 199
+    put_in = [False] * 100 + [True] * n_lost + [False] * (100 - n_lost)
+    assert [is_bridge for _, is_bridge, *_ in held] == [is_bridge for _, is_bridge, *_ in line] == put_in
+    for told in (held, line):
+        np.testing.assert_allclose([time for *_, time in told], regular(200), rtol=0, atol=1e-9)
+        np.testing.assert_allclose([stamp for *_, stamp, _ in told], regular(200) - 500, rtol=0, atol=1e-9)
+    assert [value for _, _, value, *_ in held[100 : 100 + n_lost]] == [99.0**2] * n_lost
+    values = [value for _, _, value, *_ in line[99 : 101 + n_lost]]
+    np.testing.assert_allclose(values, np.linspace(99**2, 100**2, n_lost + 2))
+
+
+@pytest.mark.parametrize("jump_s", [21 / 256, 5.0, -0.05, -5.0, np.nan])
+def test_longer_gaps_and_steps_back_are_not_bridged(jump_s: float) -> None:
+    times = regular(200)
+    times[100:] += jump_s
+    told = laid_out(times, GapPolicy("mark", 20))
+    assert len(told) == 200
+    assert told[100][0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    jumps=st.dictionaries(st.integers(1, 299), st.integers(-3, 40), max_size=5),
+    borders=st.lists(st.integers(0, 300), max_size=20),
+    fill=st.sampled_from(["mark", "interpolate"]),
+)
+def test_what_is_put_in_does_not_depend_on_the_chunks(
+    jumps: dict[int, int], borders: list[int], fill: Literal["mark", "interpolate"]
+) -> None:
+    times = regular(300) + np.random.default_rng(0).uniform(-0.001, 0.001, 300)
+    for at, n in jumps.items():
+        times[at:] += n / 256
+    expected = laid_out(times, GapPolicy(fill, 30))
+    assert laid_out(times, GapPolicy(fill, 30), borders) == expected
+    assert laid_out(times, GapPolicy(fill, 30), list(range(300))) == expected

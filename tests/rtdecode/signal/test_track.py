@@ -6,8 +6,9 @@ integer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from rtdecode.contracts import (
     Verdict,
     Window,
 )
+from rtdecode.signal.bridging import GapPolicy
 from rtdecode.signal.design import design_iir
 from rtdecode.signal.ledger import Ledger
 from rtdecode.signal.markers import Marker
@@ -78,14 +80,17 @@ class Session:
         self.opened: list[Request] = []
         self.answers: list[Cut | Closed] = []
 
-    def feed(self, n: int, chunk: int = 32) -> None:
-        """Feed up to sample ``n``, and take the answers after each chunk."""
+    def feed(self, n: int, chunk: int = 32) -> list[Request]:
+        """Feed up to sample ``n``, take the answers after each chunk, and return the requests opened."""
+        before = len(self.opened)
         while self.n_fed < n:
             rows = slice(self.n_fed, min(self.n_fed + chunk, n))
             times = self.times[rows]
-            self.track.feed(Chunk(self.samples[rows], times - 500.0, times, float(times.max()) + LATENCY_S))
+            arrival = float(times.max()) + LATENCY_S
+            self.opened += self.track.feed(Chunk(self.samples[rows], times - 500.0, times, arrival))
             self.n_fed = rows.stop
             self.take()
+        return self.opened[before:]
 
     def mark(self, marker: Marker) -> None:
         self.opened += self.track.mark(marker, self.n_marked)
@@ -125,7 +130,7 @@ def session(
     windows: Mapping[str, Window] | None = None,
     front_end: Iterable[FrontEndStep] = (),
     rate_hz: float = RATE_HZ,
-    **options: float,
+    **options: object,
 ) -> Session:
     times = regular(2000, rate_hz) if times is None else times
     windows = {"linear": WINDOW} if windows is None else windows
@@ -665,3 +670,200 @@ def test_each_request_is_answered_once_and_the_same_whatever_the_chunks(
     assert play([], take_often=True) == expected
     assert play(borders, take_often=True) == expected
     assert play(list(range(600)), take_often=True) == expected
+
+
+# ---------------------------------------------------------------- bridged gaps
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lost=st.dictionaries(st.integers(1, 400), st.integers(3, 30), max_size=4),
+    borders=st.lists(st.integers(0, 400), max_size=20),
+    fill=st.sampled_from(["mark", "interpolate"]),
+    shift=st.integers(-15, 15),
+    is_filtered=st.booleans(),
+)
+def test_a_bridged_stream_gives_the_windows_of_one_that_was_filled_by_hand(
+    lost: dict[int, int],
+    borders: list[int],
+    fill: Literal["mark", "interpolate"],
+    shift: int,
+    is_filtered: bool,
+) -> None:
+    """``lost``: after so many received samples so many are missing. Markers by time and by sample."""
+    n = 400
+    samples = np.random.default_rng(0).normal(size=(n, 2))
+    where, whole = [], []
+    for row in range(n):
+        for k in range(lost.get(row, 0)):
+            share = (k + 1) / (lost[row] + 1) if fill == "interpolate" else 0.0
+            whole.append(samples[row - 1] + share * (samples[row] - samples[row - 1]))
+        where.append(len(whole))
+        whole.append(samples[row])
+    times = START_S + np.array(where) / RATE_HZ
+    put_in = ~np.isin(np.arange(len(whole)), where)
+    front_end = [design_iir(RATE_HZ, highpass_hz=20.0)] if is_filtered else []
+    windows = {"linear": Window(first_sample=-10, last_sample=30)}
+
+    reference = Track("eeg", signal_of(front_end), windows)
+    track = Track("eeg", signal_of(front_end), windows, gap_s=0.01, policy=GapPolicy(fill, 30))
+    for index, received in enumerate(range(5, n, 20)):
+        onset = where[received] + shift
+        exact = marker_at(START_S + onset / RATE_HZ, sample=received)
+        track.mark(replace(exact, shift=shift), index)
+        reference.mark(replace(exact, sample=where[received], shift=shift), index)
+        track.mark(replace(exact, sample=None), 1000 + index)
+        reference.mark(replace(exact, sample=None), 1000 + index)
+    whole_times = START_S + np.arange(len(whole)) / RATE_HZ
+    reference.feed(Chunk(np.array(whole), whole_times, whole_times, 0.0))
+    expected = reference.take(-np.inf)
+
+    answers = []
+    for rows in np.split(np.arange(n), sorted(borders)):
+        track.feed(Chunk(samples[rows], times[rows], times[rows], 0.0))
+        answers += [(told(answer), answer) for answer in track.take(-np.inf)]
+    assert track.segment == 0
+    assert track.n_bridged == sum(put_in)
+
+    def without_residual(answer: Answer) -> tuple[object, ...]:
+        return (*answer[:4], answer[5])
+
+    assert [without_residual(one) for one, _ in answers] == [without_residual(told(one)) for one in expected]
+    for _, answer in answers:
+        if isinstance(answer, Cut):
+            assert answer.residual_us == pytest.approx(0, abs=1)
+            assert answer.bridged_samples == put_in[answer.start : answer.start + 41].sum()
+
+
+def test_a_delay_from_marker_to_onset_is_time_not_samples_received() -> None:
+    times = regular(400)
+    times[210:] += 8 / RATE_HZ
+    s = session(times, gap_s=0.01, policy=GapPolicy("mark", 8))
+    s.mark(replace(marker_at(START_S + 220 / RATE_HZ, sample=200), shift=20))
+    s.track.feed(Chunk(s.samples[:400], times, times, 0.0))
+    (cut,) = s.track.take(-np.inf)
+    assert isinstance(cut, Cut)
+    assert cut.onset_sample == 220
+    assert cut.window[-WINDOW.first_sample, 0] == 212
+    assert cut.bridged_samples == 8
+
+
+@pytest.mark.parametrize(("sample", "shift"), [(995, 10), (1005, -10), (3, -5)])
+def test_a_delay_that_leads_out_of_the_markers_segment_leads_nowhere(sample: int, shift: int) -> None:
+    times = regular(2000)
+    times[1000:] += 1.0
+    s = session(times)
+    s.mark(replace(marker_at(float(times[sample]) + shift / RATE_HZ, sample=sample), shift=shift))
+    s.feed(2000)
+    assert s.verdicts() == [Verdict.WARMING_UP if sample == 3 else Verdict.GAP]
+
+
+# ---------------------------------------------------------------- continuous mode
+
+
+def test_a_stride_asks_for_a_window_at_each_of_its_multiples() -> None:
+    s = session(regular(500), strides={"linear": 64})
+    s.feed(500)
+    assert [request.origin for request in s.opened] == ["stride"] * 8
+    assert [request.index for request in s.opened] == list(range(8))
+    assert [(one.request.index, type(one)) for one in s.answers] == [
+        (0, Closed),
+        *((n, Cut) for n in range(1, 7)),
+    ]
+    closed, *cuts = s.answers
+    assert isinstance(closed, Closed)
+    assert closed.verdict is Verdict.WARMING_UP
+    assert [cut.onset_sample for cut in cuts if isinstance(cut, Cut)] == [64 * n for n in range(1, 7)]
+    assert all(cut.marker is None for cut in cuts)
+    (left,) = s.track.close(Verdict.SHUTDOWN, "the end")
+    assert left.request.index == 7
+
+
+def test_a_decoder_with_a_stride_answers_no_markers() -> None:
+    windows = {"marked": WINDOW, "continuous": Window(first_sample=0, last_sample=9)}
+    s = session(regular(500), windows, strides={"continuous": 100})
+    s.mark(marker_at(START_S + 200 / RATE_HZ))
+    assert [request.decoder for request in s.opened] == ["marked"]
+    s.feed(500)
+    assert Counter(request.decoder for request in s.opened) == {"marked": 1, "continuous": 5}
+    assert len(s.answers) == 6
+
+
+def test_a_stride_is_opened_when_its_onset_comes_and_answered_when_its_window_ends() -> None:
+    s = session(regular(500), {"linear": Window(first_sample=0, last_sample=9)}, strides={"linear": 100})
+    assert len(s.feed(100)) == 1
+    assert len(s.feed(101)) == 1
+    s.feed(109)
+    assert len(s.answers) == 1
+    s.feed(110)
+    assert len(s.answers) == 2
+
+
+def test_strides_whose_data_do_not_come_time_out() -> None:
+    s = session(regular(500), timeout_s=1.0, strides={"linear": 64})
+    s.feed(300)
+    end = START_S + (256 + WINDOW.last_sample) / RATE_HZ
+    s.take(now=end + 0.5)
+    assert s.verdicts() == [Verdict.WARMING_UP, None, None, None]
+    s.take(now=end + 1.5)
+    assert s.verdicts()[4:] == [Verdict.TIMEOUT]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    jumps=st.dictionaries(st.integers(1, 599), st.sampled_from([-2.0, 0.02, 0.15, 1.0]), max_size=3),
+    borders=st.lists(st.integers(0, 600), max_size=30),
+    stride=st.sampled_from([1, 7, 50, 256]),
+    ring_s=st.sampled_from([0.25, 10.0]),
+    policy=st.sampled_from([GapPolicy(), GapPolicy("interpolate", 20)]),
+    is_filtered=st.booleans(),
+)
+def test_each_stride_of_each_segment_is_answered_once_as_a_marker_at_its_sample_would_be(
+    jumps: dict[int, float],
+    borders: list[int],
+    stride: int,
+    ring_s: float,
+    policy: GapPolicy,
+    is_filtered: bool,
+) -> None:
+    times = regular(600)
+    for at, jump_s in jumps.items():
+        times[at:] += jump_s
+    samples = np.random.default_rng(0).normal(size=(600, 2))
+    signal = signal_of([design_iir(RATE_HZ, highpass_hz=10.0)] if is_filtered else [])
+    windows = {"marked": WINDOW, "continuous": WINDOW}
+
+    def play(borders: list[int]) -> list[Answer]:
+        strides = {"continuous": stride}
+        track = Track("eeg", signal, windows, strides=strides, ring_s=ring_s, gap_s=0.01, policy=policy)
+        ledger = Ledger()
+        answers = []
+        for sample in range(0, 600, 20):
+            for request in track.mark(marker_at(float(times[sample]), sample=sample), sample):
+                ledger.open(request)
+        for rows in np.split(np.arange(600), sorted(borders)):
+            for request in track.feed(Chunk(samples[rows], times[rows], times[rows], 0.0)):
+                ledger.open(request)
+            for answer in track.take(-np.inf):
+                verdict = answer.verdict if isinstance(answer, Closed) else Verdict.EMITTED
+                ledger.close(answer.request, verdict)
+                answers.append(told(answer))
+        for closed in track.close(Verdict.SHUTDOWN, "the end"):
+            ledger.close(closed.request, closed.verdict)
+            answers.append(told(closed))
+        assert not ledger.open_requests
+        return answers
+
+    answers = play([])
+    assert play(borders) == answers
+    assert play(list(range(1, 600))) == answers
+    indices: dict[int, list[int]] = {}
+    at_onset: dict[tuple[int, int], set[bytes]] = {}
+    for request, kind, segment, onset, _, window in answers:
+        if request.origin == "stride":
+            indices.setdefault(request.segment, []).append(request.index)
+        if kind == "cut":
+            assert request.origin == "marker" or onset == stride * request.index
+            at_onset.setdefault((segment, onset), set()).add(window)
+    assert all(of_segment == list(range(len(of_segment))) for of_segment in indices.values())
+    assert all(len(same) == 1 for same in at_onset.values())
