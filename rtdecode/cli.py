@@ -15,6 +15,7 @@ _COMMANDS = {
     "serve": "rtdecode.service:serve",
     "retrieve": "rtdecode.workers.retrieve:retrieve",
     "inspect": "rtdecode.inspect:inspect",
+    "keys": "rtdecode.keys:keys",
     "doctor": "rtdecode.doctor:doctor",
 }
 """Commands of this floor; the upper floors announce theirs as entry points."""

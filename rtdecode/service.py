@@ -21,6 +21,7 @@ import click
 
 from rtdecode.alarms import Alarms
 from rtdecode.bus.broker import Broker
+from rtdecode.bus.curve import ServiceKeys
 from rtdecode.config import ServeConfig
 from rtdecode.contracts import AlarmCode, ControlReply, Delay, StatusMessage, Verdict
 from rtdecode.decoder import Decoder
@@ -62,7 +63,7 @@ class Service:
     Raises
     ------
     UserError
-        If a decoder or the table of stimuli cannot be loaded; on entry, if a port is taken.
+        If a decoder, the table of stimuli or the keys cannot be loaded; on entry, if a port is taken.
     """
 
     def __init__(self, config: ServeConfig) -> None:
@@ -84,6 +85,7 @@ class Service:
             bus.control_port,
             self._on_control,
             clock=self._clock.now,
+            keys=None if bus.keys is None else ServiceKeys.load(bus.keys),
         )
         self._gate = MarkerGate.from_settings(config.markers)
         self._engine = Engine(
@@ -204,6 +206,7 @@ class Service:
             delays=self._delays,
             alarms=self._alarms.active(),
             queues={"inference": self._jobs.qsize()},
+            dropped=self._broker.dropped(),
         )
 
     def _shut_down(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import zmq
 from pydantic import ValidationError
 
+from rtdecode.bus.curve import Door
 from rtdecode.bus.envelope import Envelope
 from rtdecode.bus.sockets import (
     MAX_REQUEST_BYTES,
@@ -18,6 +19,7 @@ from rtdecode.bus.sockets import (
     endpoint,
     milliseconds,
     open_socket,
+    to_listen_on,
 )
 from rtdecode.bus.wire import MAX_MESSAGE_BYTES
 from rtdecode.contracts import ControlReply, ControlRequest
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from rtdecode.bus.curve import ServiceKeys
     from rtdecode.contracts import Message
 
 _log = logging.getLogger(__name__)
@@ -46,13 +49,15 @@ class Broker:
     Parameters
     ----------
     host
-        Loopback address to listen on.
+        Address or name to listen on; any but loopback needs ``keys``.
     publish_port, subscribe_port, control_port
         For subscribers, for workers' publishers, for control; 0 takes any free port.
     on_control
         Answers control requests, on the broker's thread: it must be quick, and must not call :meth:`stop`.
     clock
         Gives ``sent_at`` of the published messages, seconds.
+    keys
+        The service's, and who may connect; None where it listens on loopback only, to everybody.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Broker:
         on_control: Callable[[ControlRequest], ControlReply],
         *,
         clock: Callable[[], float],
+        keys: ServiceKeys | None = None,
     ) -> None:
         self._host = host
         self._ports = {
@@ -72,8 +78,10 @@ class Broker:
             "control_port": control_port,
         }
         self._on_control = on_control
+        self._keys = keys
         self._envelope = Envelope("service", clock)
         self._lock = threading.Lock()
+        self._door: Door | None = None
         self._hand_over: zmq.Socket[bytes] | None = None
         self._endpoints: Endpoints | None = None
 
@@ -96,10 +104,11 @@ class Broker:
         Raises
         ------
         UserError
-            If the host is not loopback, or a port is taken.
+            If the host needs keys, or a port is taken.
         """
         self._context = zmq.Context()
         try:
+            self._door = None if self._keys is None else Door(self._context, self._keys)
             xpub = self._open(zmq.XPUB, "publish_port", MAX_REQUEST_BYTES)
             xsub = self._open(zmq.XSUB, "subscribe_port", MAX_MESSAGE_BYTES)
             router = self._open(zmq.ROUTER, "control_port", MAX_REQUEST_BYTES)
@@ -114,9 +123,9 @@ class Broker:
         self._hand_over = open_socket(self._context, zmq.PUSH, _HAND_OVER)
         self._hand_over.setsockopt(zmq.LINGER, -1)  # its other end reads on until the stop
         self._hand_over.connect(_HAND_OVER)
-        # Starting a thread is a full memory barrier: from here on the four sockets are that thread's alone.
+        # Starting a thread is a full memory barrier: from here on the sockets are that thread's alone.
         self._thread = threading.Thread(
-            target=self._forward, args=(xpub, xsub, router, inbox), name="broker", daemon=True
+            target=self._forward, args=(xpub, xsub, router, inbox, self._door), name="broker", daemon=True
         )
         self._thread.start()
 
@@ -145,6 +154,10 @@ class Broker:
                 raise RuntimeError("the broker is not running")
             self._hand_over.send_multipart(self._envelope.seal(message, payload))
 
+    def dropped(self) -> dict[str, int]:
+        """What was turned away so far, from any thread: ``stranger``, connections with an unknown key."""
+        return {"stranger": 0 if self._door is None else self._door.refused}
+
     def stop(self, linger_s: float = 1.0) -> None:
         """Send all that was published before, then close; a second call does nothing.
 
@@ -172,8 +185,8 @@ class Broker:
 
     def _open(self, kind: int, name: str, max_bytes: int) -> zmq.Socket[bytes]:
         port = self._ports[name]
-        address = endpoint(self._host, port)
-        socket = open_socket(self._context, kind, address, max_bytes)
+        address = endpoint(self._host if self._keys is None else to_listen_on(self._host), port)
+        socket = open_socket(self._context, kind, address, self._keys, max_bytes=max_bytes)
         if kind == zmq.XPUB:
             socket.setsockopt(zmq.XPUB_WELCOME_MSG, WELCOME)  # before a subscriber can connect
         try:
@@ -196,9 +209,11 @@ class Broker:
         xsub: zmq.Socket[bytes],
         router: zmq.Socket[bytes],
         inbox: zmq.Socket[bytes],
+        door: Door | None,
     ) -> None:
+        sockets = [inbox, xsub, xpub, router, *([] if door is None else [door.socket])]
         poller = zmq.Poller()
-        for socket in (inbox, xsub, xpub, router):
+        for socket in sockets:
             poller.register(socket, zmq.POLLIN)
         while True:
             # One message of each a round: none can starve the others.
@@ -218,7 +233,9 @@ class Broker:
                     xpub.send(subscription[1:])
             if router in ready:
                 self._answer(router)
-        for socket in (inbox, xsub, xpub, router):
+            if door is not None and door.socket in ready:
+                door.answer()
+        for socket in sockets:
             socket.close(linger=self._linger_ms)
 
     def _answer(self, router: zmq.Socket[bytes]) -> None:

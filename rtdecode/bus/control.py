@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Literal, Self
 
 import zmq
 from pydantic import ValidationError
 
-from rtdecode.bus.sockets import milliseconds, open_socket
+from rtdecode.bus.sockets import client_keys, milliseconds, open_socket
 from rtdecode.contracts import ControlReply, ControlRequest
 from rtdecode.errors import UserError, validation_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rtdecode.contracts import DecoderManifest, StatusMessage
 
 
@@ -31,10 +34,13 @@ class ControlClient:
         The broker's address for control.
     timeout_s
         How long to wait for each answer.
+    keys
+        This client's file of ``rtdecode keys``, where the service demands keys.
     """
 
-    def __init__(self, endpoint: str, timeout_s: float = 2.0) -> None:
+    def __init__(self, endpoint: str, timeout_s: float = 2.0, *, keys: Path | None = None) -> None:
         self._endpoint = endpoint
+        self._keys = client_keys(keys, endpoint)
         self._timeout_ms = milliseconds(timeout_s)
         self._context = zmq.Context()
 
@@ -69,12 +75,16 @@ class ControlClient:
     def _ask(self, op: Literal["status", "decoders", "stop"]) -> ControlReply:
         # A fresh socket a question: after an unanswered one, REQ would be stuck, and DEALER could give a
         # late answer to the wrong question.
-        with open_socket(self._context, zmq.REQ, self._endpoint) as socket:
+        with open_socket(self._context, zmq.REQ, self._endpoint, self._keys) as socket:
+            # Where keys were refused there is nobody to send to, and a plain send would wait for ever.
+            socket.setsockopt(zmq.SNDTIMEO, self._timeout_ms)
             socket.connect(self._endpoint)
-            socket.send(ControlRequest(op=op).model_dump_json().encode())
+            with contextlib.suppress(zmq.Again):
+                socket.send(ControlRequest(op=op).model_dump_json().encode())
             if not socket.poll(self._timeout_ms):
                 raise NoAnswerError(
                     f"no service answers at {self._endpoint}: start one with `rtdecode serve`"
+                    + ("" if self._keys is None else ", or put this client's key among those that it allows")
                 )
             frames = socket.recv_multipart()
         try:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Self
 import zmq
 
 from rtdecode.bus.envelope import Envelope
-from rtdecode.bus.sockets import milliseconds, open_socket
+from rtdecode.bus.sockets import client_keys, milliseconds, open_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy as np
 
@@ -32,13 +33,18 @@ class Publisher:
         Role of this process.
     clock
         Gives ``sent_at``, seconds.
+    keys
+        This client's file of ``rtdecode keys``, where the service demands keys.
     """
 
-    def __init__(self, endpoint: str, name: str, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, endpoint: str, name: str, *, clock: Callable[[], float], keys: Path | None = None
+    ) -> None:
+        secured = client_keys(keys, endpoint)
         self._envelope = Envelope(name, clock)
         self._context = zmq.Context()
         # XPUB and not PUB: it sees the broker's subscription, so it knows when messages get through.
-        self._socket = open_socket(self._context, zmq.XPUB, endpoint)
+        self._socket = open_socket(self._context, zmq.XPUB, endpoint, secured)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # forget a broker that went, with what was meant for it
         self._socket.connect(endpoint)
         self._connected = False

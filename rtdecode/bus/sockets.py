@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import socket as sockets
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import zmq
 
+from rtdecode.bus.curve import ClientKeys
 from rtdecode.bus.wire import MAX_MESSAGE_BYTES
 from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rtdecode.bus.curve import ServiceKeys
 
 HIGH_WATER_MARK = 1000
 """Messages that may wait for one peer; a subscriber that is further behind loses the newest."""
@@ -25,6 +32,18 @@ PROBE = b"probe/"
 """Subscribing to a topic with this prefix makes the broker send that topic, as a single frame.
 
 Subscriptions of one connection arrive in order, so the answer proves that all earlier ones are in force.
+"""
+
+
+_KEEPALIVE = {
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 10,
+    zmq.TCP_KEEPALIVE_INTVL: 5,
+    zmq.TCP_KEEPALIVE_CNT: 3,
+}
+"""A peer whose machine or cable went is noticed within half a minute, and connected to again.
+
+Not by ZeroMQ's own heartbeats: they take a subscriber that does not read for one that is gone.
 """
 
 
@@ -59,26 +78,37 @@ class Endpoints:
 
 
 def endpoint(host: str, port: int) -> str:
-    """Write a host and a port as ZeroMQ does.
+    """Write a host and a port as ZeroMQ does."""
+    if host == "localhost":  # may name IPv4 or IPv6, and both sides must mean the same
+        host = "127.0.0.1"
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def to_listen_on(host: str) -> str:
+    """Address of a host name, which ZeroMQ does not look up where it listens: IPv4 where there is one.
 
     Raises
     ------
     UserError
-        If the host is not this machine's loopback: nothing on the bus is encrypted or authenticated.
+        If nobody knows the name.
     """
-    if host == "localhost":  # may name IPv4 or IPv6, and both sides must mean the same
-        host = "127.0.0.1"
+    if host in ("*", ""):
+        raise UserError("to listen on all addresses of this machine, set host to 0.0.0.0 in [bus]")
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise UserError(f"the bus stays on this machine: set its host to 127.0.0.1, not {host!r}")
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+        found = sockets.getaddrinfo(host, None, type=sockets.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"no address is known for {host!r}: set another host in [bus]") from error
+    addresses = [str(entry[4][0]) for entry in found]
+    return next((address for address in addresses if ":" not in address), addresses[0])
 
 
 def open_socket(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str, max_bytes: int = MAX_MESSAGE_BYTES
+    context: zmq.Context[zmq.Socket[bytes]],
+    kind: int,
+    address: str,
+    keys: ServiceKeys | ClientKeys | None = None,
+    *,
+    max_bytes: int = MAX_MESSAGE_BYTES,
 ) -> zmq.Socket[bytes]:
     """Open a socket that bounds what it queues and takes, and drops what is unsent when it is closed.
 
@@ -88,15 +118,60 @@ def open_socket(
         As for :meth:`zmq.Context.socket`.
     address
         What the caller will bind it or connect it to.
+    keys
+        With them all that it carries is encrypted, and both sides prove who they are.
     max_bytes
         Largest frame it takes; a peer that sends a larger one is disconnected.
+
+    Raises
+    ------
+    UserError
+        If it would leave this machine without keys.
     """
+    if keys is None:
+        _check_stays_here(address)
+    if keys is not None and not zmq.has("curve"):
+        raise UserError("this build of pyzmq knows no keys (CURVE): install pyzmq from its wheel")
     socket = context.socket(kind)
     socket.setsockopt(zmq.IPV6, "[" in address)  # not always: it would write 127.0.0.1 as ::ffff:127.0.0.1
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
     socket.set_hwm(HIGH_WATER_MARK)
+    for option, value in _KEEPALIVE.items():
+        socket.setsockopt(option, value)
+    if keys is not None:
+        keys.secure(socket)
     return socket
+
+
+def client_keys(path: Path | None, address: str) -> ClientKeys | None:
+    """Keys of a client that will connect to an address.
+
+    Raises
+    ------
+    UserError
+        If the file holds none, or there is no file and the address is not this machine's loopback.
+    """
+    if path is None:
+        _check_stays_here(address)
+        return None
+    return ClientKeys.load(path)
+
+
+def _check_stays_here(address: str) -> None:
+    transport, _, place = address.partition("://")
+    if transport == "inproc":
+        return
+    try:
+        here = ipaddress.ip_address(place.rpartition(":")[0].strip("[]")).is_loopback
+    except ValueError:
+        here = False
+    if not here:
+        raise UserError(
+            f"{address} is not this machine alone, and without keys anybody there could listen in: make some "
+            "with `rtdecode keys make FOLDER --client NAME`, name the folder as keys in [bus], and give each "
+            "client its file with --keys"
+        )
 
 
 def milliseconds(seconds: float) -> int:

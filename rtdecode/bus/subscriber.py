@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Self, get_args
 
 import zmq
 
-from rtdecode.bus.sockets import PROBE, WELCOME, milliseconds, open_socket
+from rtdecode.bus.sockets import PROBE, WELCOME, client_keys, milliseconds, open_socket
 from rtdecode.bus.wire import WireError, decode
 from rtdecode.contracts import AnyMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from rtdecode.bus.wire import Received
 
@@ -42,6 +43,8 @@ class Subscriber:
         The broker's address for subscribers.
     kinds
         Which messages: ``"embedding"``, ``"verdict"``, ``"marker"``, ``"retrieval"``, ``"status"``.
+    keys
+        This client's file of ``rtdecode keys``, where the service demands keys.
 
     Attributes
     ----------
@@ -59,9 +62,12 @@ class Subscriber:
         If a kind does not exist.
     """
 
-    def __init__(self, endpoint: str, kinds: Sequence[str] = ("embedding",)) -> None:
+    def __init__(
+        self, endpoint: str, kinds: Sequence[str] = ("embedding",), *, keys: Path | None = None
+    ) -> None:
         if unknown := [kind for kind in kinds if kind not in KINDS]:
             raise ValueError(f"no messages of kind {unknown[0]!r}; there are {', '.join(KINDS)}")
+        secured = client_keys(keys, endpoint)
         self.joined = threading.Event()
         self.lost = 0
         self.refused = 0
@@ -69,7 +75,7 @@ class Subscriber:
         self._early: deque[Received] = deque()
         self._probe = b""
         self._context = zmq.Context()
-        self._socket = open_socket(self._context, zmq.SUB, endpoint)
+        self._socket = open_socket(self._context, zmq.SUB, endpoint, secured)
         for kind in kinds:
             self._socket.subscribe(f"{kind}/")
         self._socket.subscribe(WELCOME)
@@ -159,7 +165,7 @@ class LatestSubscriber:
 
     Parameters
     ----------
-    endpoint, kinds
+    endpoint, kinds, keys
         As for :class:`Subscriber`.
 
     Attributes
@@ -168,9 +174,11 @@ class LatestSubscriber:
         Messages that a newer one replaced before they were received.
     """
 
-    def __init__(self, endpoint: str, kinds: Sequence[str] = ("embedding",)) -> None:
+    def __init__(
+        self, endpoint: str, kinds: Sequence[str] = ("embedding",), *, keys: Path | None = None
+    ) -> None:
         self.skipped = 0
-        self._subscriber = Subscriber(endpoint, kinds)
+        self._subscriber = Subscriber(endpoint, kinds, keys=keys)
         self._mailbox: Received | None = None
         self._filled = threading.Condition()
         self._closing = False

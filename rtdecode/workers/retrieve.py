@@ -53,6 +53,8 @@ class RetrievalWorker:
         Where the service is, or will be.
     top
         How many images to name.
+    keys
+        This worker's file of ``rtdecode keys``, where the service demands keys.
     clock
         Gives ``received_at`` and ``sent_at``, seconds; None is LSL's clock.
     say
@@ -72,6 +74,7 @@ class RetrievalWorker:
         endpoints: Endpoints,
         *,
         top: int = 5,
+        keys: Path | None = None,
         clock: Callable[[], float] | None = None,
         say: Callable[[str], None] = _log.info,
     ) -> None:
@@ -80,6 +83,7 @@ class RetrievalWorker:
         self._gallery = gallery
         self._endpoints = endpoints
         self._top = top
+        self._keys = keys
         self._clock = _lsl_clock() if clock is None else clock
         self._say = say
         self._stopping = False
@@ -96,9 +100,9 @@ class RetrievalWorker:
             If no decoder of the service fits the gallery when they first meet.
         """
         with (
-            Subscriber(self._endpoints.publish) as subscriber,
-            Publisher(self._endpoints.subscribe, "retrieve", clock=self._clock) as publisher,
-            ControlClient(self._endpoints.control) as control,
+            Subscriber(self._endpoints.publish, keys=self._keys) as subscriber,
+            Publisher(self._endpoints.subscribe, "retrieve", clock=self._clock, keys=self._keys) as publisher,
+            ControlClient(self._endpoints.control, keys=self._keys) as control,
         ):
             if not self._meet(subscriber, publisher, control):
                 return
@@ -247,17 +251,28 @@ def _lsl_clock() -> Callable[[], float]:
     "--control-port", default=5557, type=_PORT, show_default=True, help="control_port in its [bus]."
 )
 @click.option(
+    "--keys",
+    type=click.Path(path_type=Path),
+    help="This worker's file of `rtdecode keys`, if the service demands keys.",
+)
+@click.option(
     "--top", default=5, show_default=True, type=click.IntRange(min=1), help="How many images to name."
 )
 def retrieve(
-    folder: Path, host: str, publish_port: int, subscribe_port: int, control_port: int, top: int
+    folder: Path,
+    host: str,
+    publish_port: int,
+    subscribe_port: int,
+    control_port: int,
+    keys: Path | None,
+    top: int,
 ) -> None:
     """Answer each decoded embedding with the most similar images of a gallery.
 
     Waits for the service where it does not run yet; ends with Ctrl-C.
     """
     endpoints = Endpoints.at(host, publish_port, subscribe_port, control_port)
-    worker = RetrievalWorker(Gallery.open(folder), endpoints, top=top, say=click.echo)
+    worker = RetrievalWorker(Gallery.open(folder), endpoints, top=top, keys=keys, say=click.echo)
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
             signal.signal(getattr(signal, name), lambda *_: worker.stop())
