@@ -14,6 +14,7 @@ from rtdecode.errors import UserError
 _COMMANDS = {
     "serve": "rtdecode.service:serve",
     "retrieve": "rtdecode.workers.retrieve:retrieve",
+    "outlet": "rtdecode.workers.outlet:outlet",
     "inspect": "rtdecode.inspect:inspect",
     "keys": "rtdecode.keys:keys",
     "doctor": "rtdecode.doctor:doctor",
