@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import signal
 import socket
 import threading
 import time
@@ -19,10 +17,11 @@ from rtdecode.bus import ControlClient, Subscriber
 from rtdecode.bus.wire import floats
 from rtdecode.contracts import EmbeddingMessage, RetrievalMessage, StatusMessage, VerdictMessage
 from rtdecode.errors import UserError
-from rtdecode.workers.bus_options import bus_options
+from rtdecode.workers.command import bus_options, run_until_signalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from rtdecode.bus import Endpoints, Received
     from rtdecode.contracts import DecoderManifest, Head, Message, Request, Stamps
@@ -214,6 +213,8 @@ class OutletWorker:
         Where the service is, or will be: on this machine, since stamps are in its LSL clock.
     source_id
         Begins the ``source_id`` of every stream.
+    keys
+        This worker's file of ``rtdecode keys``, where the service demands keys.
     say
         Called with each line that a person should see.
 
@@ -224,10 +225,16 @@ class OutletWorker:
     """
 
     def __init__(
-        self, endpoints: Endpoints, *, source_id: str = "rtdecode", say: Callable[[str], None] = _log.info
+        self,
+        endpoints: Endpoints,
+        *,
+        source_id: str = "rtdecode",
+        keys: Path | None = None,
+        say: Callable[[str], None] = _log.info,
     ) -> None:
         self.ready = threading.Event()
         self._endpoints = endpoints
+        self._keys = keys
         self._streams = ResultStreams(source_id)
         self._say = say
         self._stopping = False
@@ -243,8 +250,8 @@ class OutletWorker:
             If the service runs on another machine.
         """
         with (
-            Subscriber(self._endpoints.publish, _KINDS) as subscriber,
-            ControlClient(self._endpoints.control) as control,
+            Subscriber(self._endpoints.publish, _KINDS, keys=self._keys) as subscriber,
+            ControlClient(self._endpoints.control, keys=self._keys) as control,
         ):
             self._say(f"waiting for a live service at {self._endpoints.publish}")
             while not self._stopping:
@@ -298,13 +305,9 @@ class OutletWorker:
 @click.option(
     "--source-id", default="rtdecode", show_default=True, help="Begins the source id of every stream."
 )
-def outlet(endpoints: Endpoints, source_id: str) -> None:
+def outlet(endpoints: Endpoints, keys: Path | None, source_id: str) -> None:
     """Send embeddings and answers as LSL streams, stamped with the onset that they belong to.
 
     Waits for the service where it does not run yet; ends with Ctrl-C.
     """
-    worker = OutletWorker(endpoints, source_id=source_id, say=click.echo)
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
-            signal.signal(getattr(signal, name), lambda *_: worker.stop())
-    worker.run()
+    run_until_signalled(OutletWorker(endpoints, source_id=source_id, keys=keys, say=click.echo))

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from rtdecode.bus import ControlClient, Endpoints, NoAnswerError, Publisher, Subscriber
+from rtdecode.bus import ControlClient, NoAnswerError, Publisher, Subscriber
 from rtdecode.bus.wire import floats
 from rtdecode.contracts import EmbeddingMessage, EmbeddingSpace, HeadRole, RetrievalMessage
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.gallery import Gallery, RepetitionMeans, Retriever
+from rtdecode.workers.command import bus_options, run_until_signalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import numpy as np
 
-    from rtdecode.bus import Received
+    from rtdecode.bus import Endpoints, Received
     from rtdecode.contracts import DecoderManifest
 
 _log = logging.getLogger(__name__)
@@ -32,8 +31,6 @@ _WAKE_S = 0.2
 
 _RECONNECT_S = 1.0
 """How long an answer may wait for the way back to a service that was just restarted."""
-
-_PORT = click.IntRange(1, 65535)
 
 _Targets = tuple[EmbeddingSpace, tuple[float, ...], tuple[float, ...]]
 """What a search index hangs on: space, mean and SD of a head's training targets."""
@@ -240,40 +237,13 @@ def _lsl_clock() -> Callable[[], float]:
     type=click.Path(path_type=Path),
     help="Folder with gallery.json, embeddings.npy, index.parquet and thumbnails.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where the service runs.")
-@click.option(
-    "--publish-port", default=5555, type=_PORT, show_default=True, help="publish_port in its [bus]."
-)
-@click.option(
-    "--subscribe-port", default=5556, type=_PORT, show_default=True, help="subscribe_port in its [bus]."
-)
-@click.option(
-    "--control-port", default=5557, type=_PORT, show_default=True, help="control_port in its [bus]."
-)
-@click.option(
-    "--keys",
-    type=click.Path(path_type=Path),
-    help="This worker's file of `rtdecode keys`, if the service demands keys.",
-)
+@bus_options
 @click.option(
     "--top", default=5, show_default=True, type=click.IntRange(min=1), help="How many images to name."
 )
-def retrieve(
-    folder: Path,
-    host: str,
-    publish_port: int,
-    subscribe_port: int,
-    control_port: int,
-    keys: Path | None,
-    top: int,
-) -> None:
+def retrieve(folder: Path, endpoints: Endpoints, keys: Path | None, top: int) -> None:
     """Answer each decoded embedding with the most similar images of a gallery.
 
     Waits for the service where it does not run yet; ends with Ctrl-C.
     """
-    endpoints = Endpoints.at(host, publish_port, subscribe_port, control_port)
-    worker = RetrievalWorker(Gallery.open(folder), endpoints, top=top, keys=keys, say=click.echo)
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
-            signal.signal(getattr(signal, name), lambda *_: worker.stop())
-    worker.run()
+    run_until_signalled(RetrievalWorker(Gallery.open(folder), endpoints, top=top, keys=keys, say=click.echo))

@@ -158,7 +158,7 @@ def test_a_restart_of_the_service_does_not_interrupt_its_listeners(decoder: Path
                 if not restart:
                     outer.enter_context(in_a_thread(OutletWorker(service.endpoints, source_id=source_id)))
                     results = inlet(f"{source_id}-index-embedding")
-                    ports = [int(at.rpartition(":")[2]) for at in vars_of(service.endpoints)]
+                    ports = [int(at.rpartition(":")[2]) for at in addresses(service.endpoints)]
                     names = ("publish_port", "subscribe_port", "control_port")
                     config = config.model_copy(
                         update={"bus": config.bus.model_copy(update=dict(zip(names, ports, strict=True)))}
@@ -172,7 +172,7 @@ def test_a_restart_of_the_service_does_not_interrupt_its_listeners(decoder: Path
                 assert values[1] - values[0] == 20
 
 
-def vars_of(endpoints: Endpoints) -> tuple[str, str, str]:
+def addresses(endpoints: Endpoints) -> tuple[str, str, str]:
     return endpoints.publish, endpoints.subscribe, endpoints.control
 
 
@@ -265,7 +265,7 @@ def test_the_command_says_what_it_sends_and_ends_on_a_signal(decoder: Path, sour
         lab = Lab()
         service = live(stack, lab.config(decoder))
         options = ["--source-id", source_id]
-        for name, at in zip(("publish", "subscribe", "control"), vars_of(service.endpoints), strict=True):
+        for name, at in zip(("publish", "subscribe", "control"), addresses(service.endpoints), strict=True):
             options += [f"--{name}-port", at.rpartition(":")[2]]
         command = [sys.executable, "-m", "rtdecode", "outlet", *options]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:

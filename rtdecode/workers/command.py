@@ -1,9 +1,12 @@
-"""Options by which every worker is told where its service is."""
+"""What the commands of all workers share: options that say where the service is, and an end by signal."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from typing import TYPE_CHECKING, Any
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -15,8 +18,18 @@ if TYPE_CHECKING:
 _PORT = click.IntRange(1, 65535)
 
 
+class Worker(Protocol):
+    """Runs until it is told to stop."""
+
+    def run(self) -> None:
+        """Work."""
+
+    def stop(self) -> None:
+        """End :meth:`run` soon, from any thread or a signal handler."""
+
+
 def bus_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of ``[bus]``, and hand it what they say as ``endpoints``."""
+    """Give a command the options of ``[bus]``; it takes what they say as ``endpoints`` and ``keys``."""
 
     @click.option("--host", default="127.0.0.1", show_default=True, help="Where the service runs.")
     @click.option(
@@ -28,6 +41,11 @@ def bus_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--control-port", default=5557, type=_PORT, show_default=True, help="control_port in its [bus]."
     )
+    @click.option(
+        "--keys",
+        type=click.Path(path_type=Path),
+        help="This worker's file of `rtdecode keys`, if the service demands keys.",
+    )
     @functools.wraps(command)
     def with_endpoints(
         *, host: str, publish_port: int, subscribe_port: int, control_port: int, **options: Any
@@ -35,3 +53,11 @@ def bus_options(command: Callable[..., None]) -> Callable[..., None]:
         command(endpoints=Endpoints.at(host, publish_port, subscribe_port, control_port), **options)
 
     return with_endpoints
+
+
+def run_until_signalled(worker: Worker) -> None:
+    """Run a worker; Ctrl-C and the system's request to end stop it."""
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
+            signal.signal(getattr(signal, name), lambda *_: worker.stop())
+    worker.run()
