@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rtdecode.config import ServiceSettings, TriggerChannel
     from rtdecode.contracts import Channel, Request, Verdict
     from rtdecode.decoder import Binding, Decoder
+    from rtdecode.sources.base import StreamDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class StreamFacts:
         Seconds, of the recording, by which its stamps lag the true events.
     latency_comparable
         Whether stamps and arrivals tell how long things take.
+    source
+        What the stream said about itself, if it is one.
     """
 
     channels: tuple[Channel, ...]
@@ -48,6 +51,7 @@ class StreamFacts:
     speed: float = 1.0
     delay_s: float = 0.0
     latency_comparable: bool = True
+    source: StreamDescription | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,6 +276,7 @@ class SignalFeed(Feed):
                 speed=about.speed,
                 delay_s=stream.delay_s,
                 latency_comparable=about.speed == 1.0,
+                source=about,
             ),
         )
         log.info(

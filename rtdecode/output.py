@@ -45,7 +45,7 @@ def write_file(path: Path, data: bytes | str) -> None:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def check_writable(path: Path) -> None:
@@ -63,7 +63,7 @@ def check_writable(path: Path) -> None:
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 @contextmanager
@@ -98,18 +98,18 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         part = _beside(target, "part")
         part.mkdir()
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     try:
         try:
             yield part
         except OSError as error:
             if error.filename is None or Path(error.filename).is_relative_to(part):
-                raise _cannot_write(path, error) from error
+                raise cannot_write(path, error) from error
             raise  # something else that the block read or wrote
         try:
             _move_over(part, target)
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -134,7 +134,8 @@ def _beside(target: Path, why: str) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex}.{why}")
 
 
-def _cannot_write(path: Path, error: OSError) -> UserError:
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """What to tell the user who named a place that cannot be written."""
     reason = error.strerror or str(error).partition("\n")[0]
     free = "free some space there, or " if error.errno == errno.ENOSPC else ""
     return UserError(f"cannot write {path}: {reason}; {free}name another place")

@@ -1,7 +1,7 @@
 """The live service: threads, queues and the bus around the engine.
 
-One ingest thread a signal stream, one reading thread a marker stream, one inference thread, one clock thread
-and the broker's thread, which owns all sockets. Queues between them are bounded.
+One ingest thread a signal stream, one reading thread a marker stream, one inference thread, one clock thread,
+the journal's thread, and the broker's thread, which owns all sockets. Queues between them are bounded.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
 from rtdecode.feeds import Feed, MarkerFeed, SignalFeed, Surroundings
 from rtdecode.gate import MarkerGate
+from rtdecode.journal.session import Session
+from rtdecode.journal.writer import Journal
 from rtdecode.output import write_file
 from rtdecode.sources.clock_offsets import ClockOffsets
 from rtdecode.sources.lsl import LslClock
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rtdecode.bus.sockets import Endpoints
     from rtdecode.connection import Job
@@ -86,7 +88,12 @@ class Service:
             self._on_control,
             clock=self._clock.now,
             keys=None if bus.keys is None else ServiceKeys.load(bus.keys),
+            on_forwarded=self._on_forwarded,
         )
+        self._alarms = Alarms(self._broker.publish, self._is_simulated)
+        self._journal: Journal | None = None
+        if config.journal.folder is not None:
+            self._journal = Journal(config.journal.folder, config.journal.queue, self._clock, self._alarms)
         self._gate = MarkerGate.from_settings(config.markers)
         self._engine = Engine(
             self._by_stream,
@@ -97,16 +104,16 @@ class Service:
             strides_ms=strides_ms,
             triggers=config.markers.triggers,
             marker_delay_s=config.markers.delay_s,
+            recorder=self._journal,
         )
         self._delays = {stream.id: _delay(stream.delay_s, stream.delay_measured) for stream in config.streams}
         self._delays["markers"] = _delay(config.markers.delay_s, config.markers.delay_measured)
-        self._offsets = ClockOffsets()
+        self._offsets = ClockOffsets(on_measured=self._on_measured)
         self._jobs: queue.Queue[Job | None] = queue.Queue(config.service.queue)
         self._stop = threading.Event()
         self._state: State = "connecting"
         self._failure: BaseException | None = None
         self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
-        self._alarms = Alarms(self._broker.publish, lambda: self._engine.simulated)
         surroundings = Surroundings(
             self._engine,
             self._offsets,
@@ -127,7 +134,19 @@ class Service:
         return self._broker.endpoints
 
     def __enter__(self) -> Self:
-        self._broker.start()
+        if self._journal is not None:
+            session = Session.of(
+                self._config,
+                self._by_stream,
+                boot_id=self._broker.boot_id,
+                simulated=self._engine.simulated,
+            )
+            self._journal.start(session, self._config.markers.table)
+        try:
+            self._broker.start()
+        except BaseException:
+            self._stop_journal()
+            raise
         self._offsets.start()
         for decoder in self._decoders:
             decoder.warm_up()
@@ -166,6 +185,8 @@ class Service:
         while not self._stop.wait(_HEARTBEAT_S):
             if self._jobs.empty():
                 self._alarms.end(AlarmCode.OVERFLOW, "inference", "the decoder keeps up again")
+            if self._journal is not None:
+                self._journal.check()
             status = self.status()
             self._broker.publish(status)
             beats += 1
@@ -197,6 +218,7 @@ class Service:
 
     def status(self) -> StatusMessage:
         """Both ledgers and the state of every stream."""
+        journal = self._journal
         return StatusMessage(
             simulated=self._engine.simulated,
             state=self._state,
@@ -205,8 +227,9 @@ class Service:
             providers={decoder.name: decoder.provider for decoder in self._decoders},
             delays=self._delays,
             alarms=self._alarms.active(),
-            queues={"inference": self._jobs.qsize()},
-            dropped=self._broker.dropped(),
+            queues={"inference": self._jobs.qsize()}
+            | ({} if journal is None else {"journal": journal.n_waiting}),
+            dropped=self._broker.dropped() | ({} if journal is None else {"journal": journal.n_dropped}),
         )
 
     def _shut_down(self) -> None:
@@ -221,6 +244,11 @@ class Service:
         self._offsets.stop()
         self._set_state("stopped")
         self._broker.stop()
+        self._stop_journal()
+
+    def _stop_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.stop()
 
     def _drain(self) -> None:
         """Decode the windows that are complete; without a decoder's thread, end them."""
@@ -262,6 +290,17 @@ class Service:
         log.error("%s: %s", threading.current_thread().name, error)
         self._failure = error
         self._stop.set()
+
+    def _is_simulated(self) -> bool:
+        return self._engine.simulated
+
+    def _on_forwarded(self, frames: Sequence[bytes]) -> None:
+        if self._journal is not None:
+            self._journal.said(frames)
+
+    def _on_measured(self, name: str, host: str, offset_s: float) -> None:
+        if self._journal is not None:
+            self._journal.measured(name, host, offset_s)
 
     def _on_control(self, request: ControlRequest) -> ControlReply:
         if request.op == "decoders":

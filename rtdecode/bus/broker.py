@@ -58,6 +58,9 @@ class Broker:
         Gives ``sent_at`` of the published messages, seconds.
     keys
         The service's, and who may connect; None where it listens on loopback only, to everybody.
+    on_forwarded
+        Told the frames of every message that leaves for the subscribers, on the broker's thread: it must be
+        quick.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Broker:
         *,
         clock: Callable[[], float],
         keys: ServiceKeys | None = None,
+        on_forwarded: Callable[[Sequence[bytes]], None] = lambda _: None,
     ) -> None:
         self._host = host
         self._ports = {
@@ -79,11 +83,17 @@ class Broker:
         }
         self._on_control = on_control
         self._keys = keys
+        self._on_forwarded = on_forwarded
         self._envelope = Envelope("service", clock)
         self._lock = threading.Lock()
         self._door: Door | None = None
         self._hand_over: zmq.Socket[bytes] | None = None
         self._endpoints: Endpoints | None = None
+
+    @property
+    def boot_id(self) -> str:
+        """Boot in the envelopes of what is published here."""
+        return self._envelope.boot_id
 
     @property
     def endpoints(self) -> Endpoints:
@@ -223,10 +233,12 @@ class Broker:
                 if frames == _STOP:
                     break
                 xpub.send_multipart(frames)
+                self._on_forwarded(frames)
             if xsub in ready:
                 frames = xsub.recv_multipart()
                 if len(frames) > 1:  # a single frame is the broker's own: a welcome, or the answer to a probe
                     xpub.send_multipart(frames)
+                    self._on_forwarded(frames)
             if xpub in ready:
                 subscription = xpub.recv_multipart()[0]
                 if subscription.startswith(b"\x01" + PROBE):

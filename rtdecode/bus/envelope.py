@@ -26,13 +26,18 @@ class Envelope:
         Role of the publishing process.
     clock
         Gives ``sent_at``, seconds.
+
+    Attributes
+    ----------
+    boot_id : str
+        Stands for the start of this process.
     """
 
     def __init__(self, publisher: str, clock: Callable[[], float]) -> None:
         self._publisher = publisher
         self._clock = clock
         self._host = socket.gethostname()
-        self._boot_id = uuid.uuid4().hex
+        self.boot_id = uuid.uuid4().hex
         self._sequences: Counter[bytes] = Counter()
 
     def seal(self, message: Message, payload: Sequence[np.ndarray | bytes] = ()) -> list[bytes]:
@@ -47,7 +52,7 @@ class Envelope:
         sealed = message.model_copy(
             update={
                 "host": self._host,
-                "boot_id": self._boot_id,
+                "boot_id": self.boot_id,
                 "publisher": self._publisher,
                 "sequence": self._sequences[name],
                 "sent_at": self._clock(),

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from rtdecode.errors import UserError
 from rtdecode.sources.base import ClockReading, StreamLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SAME_CLOCK_S = 1e-3
 _MEASURE_S = 1.0
@@ -88,10 +91,18 @@ class ClockOffsets:
     ----------
     period_s
         Seconds between two measurements of one inlet.
+    on_measured
+        Told of each measurement, on this thread: name and host of the source, and seconds to add to its
+        stamps.
     """
 
-    def __init__(self, period_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        period_s: float = 5.0,
+        on_measured: Callable[[str, str, float], None] = lambda *_: None,
+    ) -> None:
         self._period_s = period_s
+        self._on_measured = on_measured
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._watched: tuple[ClockOffset, ...] = ()
@@ -141,4 +152,6 @@ class ClockOffsets:
                     return
                 if not offset.measure(_MEASURE_S):
                     self.forget(offset)
+                elif offset.reading is not None:
+                    self._on_measured(offset.inlet.name, offset.inlet.hostname, offset.seconds)
             self._wake.wait(self._period_s)

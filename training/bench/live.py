@@ -24,12 +24,13 @@ from rtdecode.bus.subscriber import Subscriber
 from rtdecode.contracts import EmbeddingMessage, VerdictMessage
 from rtdecode.decoder import WINDOW_INPUT, Decoder, open_session
 from rtdecode.errors import UserError
+from rtdecode.machine import versions
 from rtdecode.output import check_writable, write_file
 from rtdecode.sources.lsl import LslClock
 from training.bench.models import write_renamed, write_ridge
 from training.bench.sender import SENT, Sending
 from training.bench.table import live_table
-from training.bench.usage import Usage, machine, versions
+from training.bench.usage import Usage, machine
 from training.metrics import percentiles_ms
 
 if TYPE_CHECKING:

@@ -1,0 +1,347 @@
+"""The journal of a running service: takes what happens without ever waiting, and writes it on its own thread.
+
+The engine's threads and the broker's put references into a bounded queue; the journal's thread turns them
+into bytes and appends these to two files. What a disk does not take is kept and tried again, up to a limit;
+beyond it, entries are dropped, counted, and missed in the recording by a note.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from rtdecode.contracts import AlarmCode
+from rtdecode.journal import xdf
+from rtdecode.journal.messages import write_line
+from rtdecode.journal.session import MESSAGES_FILE, RECORDING_FILE, make_folder
+from rtdecode.journal.transcript import Transcript
+from rtdecode.output import cannot_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from rtdecode.alarms import Alarms
+    from rtdecode.connection import StreamFacts
+    from rtdecode.contracts import Verdict
+    from rtdecode.journal.session import Session
+    from rtdecode.signal.markers import Marker
+    from rtdecode.sources.base import Clock
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.05
+"""How often the thread looks for entries: few at a time, so that it never holds the interpreter for long."""
+
+_FLUSH_S = 0.25
+_FLUSH_BYTES = 1 << 20
+_SYNC_S = 5.0
+_BOUNDARY_S = 10.0
+_RETRY_S = 2.0
+_SLOW_S = 2.0
+_STOP_S = 30.0
+
+_WAITING_BYTES = 128 << 20
+"""Samples and messages that may wait in the queue, beside the limit of entries."""
+
+_KEPT_BYTES = 32 << 20
+"""Bytes that may wait for a disk that takes none, before entries stay in the queue."""
+
+
+class Journal:
+    """Records a session; a recorder for the engine, and a listener to the bus.
+
+    Until it is started, entries wait.
+
+    Parameters
+    ----------
+    root
+        Each session gets a folder of its own in it.
+    most_entries
+        Entries that may wait for the disk.
+    clock
+        Stamps what has no stamp of its own.
+    alarms
+        Told when the disk is full or too slow, and when it is no longer.
+    """
+
+    def __init__(self, root: Path, most_entries: int, clock: Clock, alarms: Alarms) -> None:
+        self._root = root
+        self._most_entries = most_entries
+        self._clock = clock
+        self._alarms = alarms
+        self._transcript = Transcript()
+        self._lock = threading.Lock()  # guards the queue and its counters; held for moments only
+        self._entries: deque[tuple[Callable[..., None], tuple[Any, ...], int]] = deque()
+        self._n_bytes = 0
+        self._dropped = 0
+        self._missing = 0  # of the recording, since it was last noted there
+        self._seen_dropped = 0
+        self._fault = ""
+        self._busy_since: float | None = None
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    @property
+    def n_waiting(self) -> int:
+        """Entries in the queue."""
+        return len(self._entries)
+
+    @property
+    def n_dropped(self) -> int:
+        """Entries that were thrown away so far."""
+        return self._dropped
+
+    def start(self, session: Session, table: Path | None) -> None:
+        """Make the session's folder and files, and start to write.
+
+        Parameters
+        ----------
+        session
+            What the folder's file says.
+        table
+            The stimulus table, of which the folder gets a copy.
+
+        Raises
+        ------
+        UserError
+            If they cannot be made.
+        """
+        self._session = session
+        self.folder = make_folder(self._root, session, table)
+        self._recording = _Tail(self.folder / RECORDING_FILE)
+        self._messages = _Tail(self.folder / MESSAGES_FILE)
+        self._recording.pending += self._transcript.begin(session.started)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, close the streams and the files; a second call does nothing."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_S)
+
+    def check(self) -> None:
+        """Raise or clear the alarm; to be called each second, by a thread that the disk cannot hold up."""
+        busy_since, dropped = self._busy_since, self._dropped
+        if self._fault:
+            text = (
+                f"the journal cannot be written: {self._fault} ({self._root}); make room there: decoding "
+                "goes on, but what no longer fits into memory is not recorded"
+            )
+            self._alarms.begin(AlarmCode.JOURNAL, "journal", text)
+        elif dropped > self._seen_dropped or (
+            busy_since is not None and time.monotonic() - busy_since > _SLOW_S
+        ):
+            text = (
+                f"the journal falls behind ({dropped} entries dropped so far): the disk of {self._root} is "
+                "too slow; put [journal] folder on a faster one"
+            )
+            self._alarms.begin(AlarmCode.JOURNAL, "journal", text)
+        else:
+            text = f"the journal is written again; {dropped} entries are missing in it"
+            self._alarms.end(AlarmCode.JOURNAL, "journal", text)
+        self._seen_dropped = dropped
+
+    # --- told by the engine, under its lock -----------------------------------------------------------
+
+    def connected(self, stream_id: str, facts: StreamFacts) -> None:
+        """A stream was connected."""
+        # Without the news of a connection nothing that follows it could be written.
+        self._put(self._write_connected, stream_id, facts, self._clock.now(), most=2 * self._most_entries)
+
+    def fed(
+        self, stream_id: str, samples: np.ndarray, stamps: np.ndarray, offset_s: float, arrival: float
+    ) -> None:
+        """A chunk is about to be taken."""
+        self._put(
+            self._write,
+            self._transcript.fed,
+            stream_id,
+            samples,
+            stamps,
+            offset_s,
+            arrival,
+            n_bytes=samples.nbytes,
+        )
+
+    def admitted(self, marker: Marker, stream_id: str | None) -> None:
+        """A marker was put before the gate."""
+        self._put(self._write, self._transcript.admitted, marker, stream_id, n_bytes=len(marker.label))
+
+    def advanced(self, stream_id: str, now: float) -> None:
+        """A stream was advanced, and that had an effect."""
+        self._put(self._write, self._transcript.advanced, stream_id, now)
+
+    def disconnected(self, stream_id: str, verdict: Verdict, reason: str) -> None:
+        """A stream was disconnected."""
+        self._put(
+            self._write,
+            self._transcript.disconnected,
+            stream_id,
+            verdict,
+            reason,
+            self._clock.now(),
+            most=2 * self._most_entries,
+        )
+
+    # --- told by others -------------------------------------------------------------------------------
+
+    def measured(self, name: str, host: str, offset_s: float) -> None:
+        """The clock of a source was measured: add ``offset_s`` to its stamps to be in ours."""
+        self._put(self._write, self._transcript.measured, name, host, self._clock.now(), offset_s)
+
+    def said(self, frames: Sequence[bytes]) -> None:
+        """A message left the bus."""
+        self._put(self._write_message, frames, n_bytes=sum(map(len, frames)))
+
+    def _put(
+        self, do: Callable[..., None], *arguments: Any, n_bytes: int = 0, most: int | None = None
+    ) -> None:
+        with self._lock:
+            n_waiting = len(self._entries)
+            if n_waiting >= (most or self._most_entries) or self._n_bytes + n_bytes > _WAITING_BYTES:
+                self._drop(do)
+                return
+            if self._missing:
+                lost, self._missing = self._missing, 0
+                self._entries.append((self._write, (self._transcript.lost, lost, self._clock.now()), 0))
+            self._entries.append((do, arguments, n_bytes))
+            self._n_bytes += n_bytes
+        if n_waiting > self._most_entries // 2:
+            self._wake.set()
+
+    def _drop(self, do: Callable[..., None]) -> None:
+        self._dropped += 1
+        if do != self._write_message:
+            self._missing += 1
+
+    # --- the journal's own thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        flushed = synced = bounded = time.monotonic()
+        while not self._stop.is_set():
+            self._wake.wait(_LOOK_S)
+            self._wake.clear()
+            self._take()
+            now = time.monotonic()
+            if now - bounded >= _BOUNDARY_S:
+                self._recording.pending += xdf.boundary()
+                bounded = now
+            n_pending = len(self._recording.pending) + len(self._messages.pending)
+            due_s = _RETRY_S if self._fault else _FLUSH_S
+            if now - flushed >= due_s or (n_pending >= _FLUSH_BYTES and not self._fault):
+                self._flush()
+                flushed = now
+            if now - synced >= _SYNC_S and not self._fault:
+                self._sync()
+                synced = now
+        self._finish()
+
+    def _take(self) -> None:
+        """Turn what waits into bytes, as long as these have room."""
+        while self._entries and len(self._recording.pending) + len(self._messages.pending) < _KEPT_BYTES:
+            with self._lock:
+                do, arguments, n_bytes = self._entries.popleft()
+                self._n_bytes -= n_bytes
+            try:
+                do(*arguments)
+            except Exception:  # one entry must not end the journal
+                _log.exception("an entry of the journal could not be written")
+                with self._lock:
+                    self._drop(do)
+            time.sleep(0)  # the engine's threads go first
+
+    def _write(self, transcribe: Callable[..., bytes], *arguments: Any) -> None:
+        self._recording.pending += transcribe(*arguments)
+
+    def _write_message(self, frames: Sequence[bytes]) -> None:
+        self._messages.pending += write_line(frames)
+
+    def _write_connected(self, stream_id: str, facts: StreamFacts, at: float) -> None:
+        self._write(self._transcript.connected, stream_id, facts, at)
+        if facts.simulated and not self._session.simulated:
+            self._session = self._session.model_copy(update={"simulated": True})
+            self._session.save(self.folder)
+
+    def _flush(self) -> None:
+        self._busy_since = time.monotonic()
+        try:
+            self._recording.write()
+            self._messages.write()
+            self._fault = ""
+        except OSError as error:
+            self._fault = error.strerror or str(error)
+        self._busy_since = None
+
+    def _sync(self) -> None:
+        with contextlib.suppress(OSError):  # what it could say, the next write says
+            self._recording.sync()
+            self._messages.sync()
+
+    def _finish(self) -> None:
+        self._take()
+        if self._missing:
+            self._write(self._transcript.lost, self._missing, self._clock.now())
+        self._write(self._transcript.end, self._clock.now())
+        self._flush()
+        if self._fault:
+            _log.warning(
+                "the journal's last entries could not be written to %s: %s", self.folder, self._fault
+            )
+        else:
+            self._sync()
+        self._recording.close()
+        self._messages.close()
+
+
+class _Tail:
+    """A file that only grows and whose end is always whole.
+
+    ``pending`` is what :meth:`write` appends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("xb", buffering=0)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        self._good = 0
+        self.pending = bytearray()
+
+    def write(self) -> None:
+        """Append what is pending, all of it or nothing.
+
+        Raises
+        ------
+        OSError
+            If the disk does not take it; it stays pending.
+        """
+        written = 0
+        try:
+            self._file.seek(self._good)
+            with memoryview(self.pending) as pending:
+                while written < len(pending):
+                    written += self._file.write(pending[written:]) or 0
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._good)
+            raise
+        self._good += written
+        self.pending.clear()
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk itself."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

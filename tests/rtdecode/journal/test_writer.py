@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import errno
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from index_decoder import index_channels
+
+from rtdecode.alarms import Alarms
+from rtdecode.bus.envelope import Envelope
+from rtdecode.connection import StreamFacts
+from rtdecode.contracts import AlarmMessage, MarkerMessage, Verdict
+from rtdecode.errors import UserError
+from rtdecode.journal import writer
+from rtdecode.journal.events import Admitted, Connected, Disconnected, Lost
+from rtdecode.journal.messages import read_lines, write_line
+from rtdecode.journal.reader import Entry, Fed, RecordedSession
+from rtdecode.journal.session import Session
+from rtdecode.journal.writer import Journal
+from rtdecode.signal.markers import Marker
+from rtdecode.sources.base import StreamDescription
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SESSION = Session(
+    started="2026-01-01T12:00:00.000+00:00",
+    host="here",
+    boot_id="b",
+    processor="p",
+    versions={},
+    simulated=False,
+    configuration={},
+    decoders=(),
+)
+VALUES = {
+    "float32": np.dtype("f4"),
+    "int16": np.dtype("i2"),
+    "double64": np.dtype("f8"),
+    "int64": np.dtype("i8"),
+}
+
+
+class Desk:
+    """A journal, a clock that stands, and the alarms that were told."""
+
+    def __init__(self, root: Path, most_entries: int = 1000) -> None:
+        self.told: list[AlarmMessage] = []
+        self.alarms = Alarms(self.told.append, lambda: False)
+        self.journal = Journal(root, most_entries, self, self.alarms)
+
+    def now(self) -> float:
+        return 100.0
+
+    def entries(self) -> list[Entry]:
+        self.session = RecordedSession(self.journal.folder)
+        return [entry for entry, _ in self.session.entries()]
+
+
+def facts(value_format: str = "double64", scale: float = 1.0) -> StreamFacts:
+    source = StreamDescription(
+        name="amplifier",
+        type="EEG",
+        source_id="a",
+        hostname="lab",
+        rate_hz=256.0,
+        channels=index_channels(),
+        scale=(scale,) * 3,
+        value_format=value_format,
+    )
+    return StreamFacts(channels=index_channels(), rate_hz=256.0, host="lab", source=source)
+
+
+def chunk(n: int, first: int = 0) -> tuple[np.ndarray, np.ndarray, float, float]:
+    stamps = np.arange(first, first + n) / 256
+    return np.column_stack([stamps] * 3), stamps, 0.25, float(stamps[-1])
+
+
+def marker(label: str = "a") -> Marker:
+    return Marker(source="m", label=label, stamp=1.0, time=1.25, arrival=1.5, host="lab")
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.data(),
+    value_format=st.sampled_from(sorted(VALUES)),
+    scale=st.sampled_from([1.0, 1e-6, 1e-9, 1e-15, 0.1]),
+)
+def test_what_is_read_back_is_to_the_bit_what_the_engine_was_told(
+    tmp_path: Path, data: st.DataObject, value_format: str, scale: float
+) -> None:
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    desk.journal.connected("eeg", facts(value_format, scale))
+    fed = []
+    for n in data.draw(st.lists(st.integers(0, 40), max_size=5)):
+        sent = data.draw(npst.arrays(VALUES[value_format], (n, 3)))
+        samples = sent.astype(np.float64)
+        if scale != 1:  # as a source does it
+            with np.errstate(over="ignore", under="ignore"):
+                samples *= np.full(3, scale)
+        stamps = data.draw(npst.arrays(np.float64, n, elements=st.floats(-1e12, 1e12)))
+        offset_s, arrival = data.draw(st.floats(-1e9, 1e9)), data.draw(st.floats(0, 1e9))
+        desk.journal.fed("eeg", samples, stamps, offset_s, arrival)
+        fed.append(Fed("eeg", samples, stamps, offset_s, arrival))
+    desk.journal.disconnected("eeg", Verdict.GAP, "gone")
+    desk.journal.stop()
+    connected, *chunks, disconnected = desk.entries()
+    assert isinstance(connected, Connected)
+    assert connected.facts().channels == index_channels()
+    assert disconnected == Disconnected(stream="eeg", verdict=Verdict.GAP, reason="gone")
+    for wrote, read in zip(fed, chunks, strict=True):
+        assert isinstance(read, Fed)
+        assert (read.stream, read.offset_s, read.arrival) == (wrote.stream, wrote.offset_s, wrote.arrival)
+        np.testing.assert_array_equal(read.stamps, wrote.stamps)
+        np.testing.assert_array_equal(read.samples, wrote.samples)
+    assert desk.session.is_complete
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(label=st.text(), time=st.floats(allow_nan=False, allow_infinity=False))
+def test_markers_come_back_as_they_were(tmp_path: Path, label: str, time: float) -> None:
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    told = Marker(source="é", label=label, stamp=time, time=time / 3, arrival=time / 7, sample=5, host="lab")
+    desk.journal.admitted(told, "eeg")
+    desk.journal.stop()
+    (read,) = desk.entries()
+    assert isinstance(read, Admitted)
+    assert (read.marker(), read.stream) == (told, "eeg")
+
+
+def test_the_order_is_that_in_which_the_engine_was_told(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.journal.connected("eeg", facts())
+    desk.journal.start(SESSION, None)
+    desk.journal.connected("meg", facts())
+    for round_ in range(20):
+        desk.journal.fed("eeg", *chunk(5, 5 * round_))
+        desk.journal.admitted(marker(str(round_)), None)
+        desk.journal.fed("meg", *chunk(3, 3 * round_))
+        desk.journal.advanced("eeg", float(round_))
+    desk.journal.stop()
+    _, _, *rest = desk.entries()
+    said = [getattr(one, "stream", None) or getattr(one, "label", None) for one in rest]
+    assert said == [word for i in range(20) for word in ("eeg", str(i), "meg", "eeg")]
+
+
+def test_messages_are_kept_as_they_left_the_bus(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    envelope = Envelope("service", desk.now)
+    told = MarkerMessage(
+        simulated=True, source="m/\ud800", label="a", stimulus_id=None, fate="accepted", index=0, stamp=1.5
+    )
+    frames = []
+    for index in range(3):
+        frames.append(envelope.seal(told.model_copy(update={"source": f"é{index}"})))
+        desk.journal.said(frames[-1])
+    desk.journal.stop()
+    path = desk.journal.folder / "messages.jsonl"
+    lines = list(read_lines(path))
+    assert [line.received.message.source for line in lines] == ["é0", "é1", "é2"]
+    assert path.read_bytes() == b"".join(map(write_line, frames))
+    path.write_bytes(path.read_bytes()[:-5])
+    assert len(list(read_lines(path))) == 2
+
+
+def test_a_full_queue_drops_the_newest_counts_it_and_notes_it_in_the_recording(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, most_entries=10)
+    desk.journal.connected("eeg", facts())
+    for index in range(30):
+        desk.journal.fed("eeg", *chunk(5, 5 * index))
+    desk.journal.disconnected("eeg", Verdict.GAP, "gone")  # never dropped, or nothing after it made sense
+    assert (desk.journal.n_dropped, desk.journal.n_waiting) == (21, 12)
+    desk.journal.check()
+    assert [(alarm.code, alarm.active) for alarm in desk.told] == [("journal", True)]
+    assert "too slow" in desk.told[0].text
+    desk.journal.start(SESSION, None)
+    desk.journal.stop()
+    entries = desk.entries()
+    assert len(entries) == 12
+    assert entries[-2:] == [Lost(n=21), Disconnected(stream="eeg", verdict=Verdict.GAP, reason="gone")]
+    desk.journal.check()
+    assert [alarm.active for alarm in desk.told] == [True, False]
+
+
+def test_large_chunks_are_bounded_by_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_WAITING_BYTES", 1000)
+    desk = Desk(tmp_path)
+    desk.journal.connected("eeg", facts())
+    for _ in range(10):
+        desk.journal.fed("eeg", *chunk(10))
+    assert desk.journal.n_dropped == 6
+
+
+class FullDisk:
+    """A file on a disk that takes a few bytes of each write, and then no more."""
+
+    def __init__(self, file: object) -> None:
+        self.file, self.is_full = file, True
+        self.refused = threading.Event()
+
+    def write(self, data: memoryview) -> int:
+        if self.is_full:
+            self.file.write(data[:7])
+            self.refused.set()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.file.write(data[:5000])
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.file, name)
+
+
+def test_a_full_disk_is_an_alarm_and_what_was_kept_is_written_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_RETRY_S", 0.05)
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    disk = desk.journal._recording._file = FullDisk(desk.journal._recording._file)
+    desk.journal.connected("eeg", facts())
+    desk.journal.fed("eeg", *chunk(1000))
+    assert disk.refused.wait(10)
+    pause = threading.Event()
+    while not desk.told:
+        desk.journal.check()
+        pause.wait(0.01)
+    assert "No space left on device" in desk.told[0].text
+    desk.journal.fed("eeg", *chunk(1000))
+    disk.is_full = False
+    while len(desk.told) < 2:
+        desk.journal.check()
+        pause.wait(0.01)
+    assert [alarm.active for alarm in desk.told] == [True, False]
+    desk.journal.stop()
+    _, first, second = desk.entries()
+    np.testing.assert_array_equal(first.samples, second.samples)
+    assert desk.journal.n_dropped == 0
+
+
+def test_a_full_disk_leaves_whole_chunks_behind(tmp_path: Path) -> None:
+    tail = writer._Tail(tmp_path / "f")
+    tail.pending += b"good"
+    tail.write()
+    tail._file = FullDisk(tail._file)
+    tail.pending += b"does not fit"
+    with pytest.raises(OSError, match="No space"):
+        tail.write()
+    assert (tmp_path / "f").read_bytes() == b"good"
+    tail._file.is_full = False
+    tail.write()
+    tail.close()
+    assert (tmp_path / "f").read_bytes() == b"gooddoes not fit"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    desk = Desk(tmp_path / "file")
+    with pytest.raises(UserError, match="cannot write"):
+        desk.journal.start(SESSION, None)
+
+
+def test_a_simulated_stream_makes_the_session_simulated(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    desk.journal.connected("eeg", StreamFacts(channels=index_channels(), rate_hz=256.0, simulated=True))
+    desk.journal.stop()
+    assert RecordedSession(desk.journal.folder).about.simulated
+
+
+def test_a_recording_cut_anywhere_is_read_up_to_its_last_complete_chunk(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    desk.journal.connected("eeg", facts())
+    for index in range(3):
+        desk.journal.fed("eeg", *chunk(2, 2 * index))
+        desk.journal.admitted(marker(), None)
+    desk.journal.stop()
+    whole = desk.entries()
+    path = desk.journal.folder / "recording.xdf"
+    content = path.read_bytes()
+    n_read = []
+    for cut in range(4, len(content) + 1):
+        path.write_bytes(content[:cut])
+        entries = desk.entries()
+        assert list(map(str, entries)) == list(map(str, whole[: len(entries)]))
+        n_read.append(len(entries))
+    assert n_read == sorted(n_read)
+    assert set(n_read) == set(range(len(whole) + 1))
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_recording_is_one_line_or_shorter_and_never_something_else(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    desk = Desk(tmp_path / "s")
+    desk.journal.start(SESSION, None)
+    desk.journal.connected("eeg", facts())
+    desk.journal.fed("eeg", *chunk(2))
+    desk.journal.admitted(marker(), None)
+    desk.journal.stop()
+    path = desk.journal.folder / "recording.xdf"
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        desk.entries()
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017
