@@ -131,7 +131,14 @@ class LslPlayer:
         self.value_format: Literal["float32", "double64"] = (
             "float32" if _fits_float32(recording) else "double64"
         )
+        self._outlets: dict[Stream, pylsl.StreamOutlet] = {}
         self._stopped = threading.Event()
+
+    def announce(self) -> None:
+        """Make the streams appear before :meth:`run`, which otherwise does so itself."""
+        if not self._outlets:
+            self._outlets["signal"] = self._signal(self.programme.layout)
+            self._outlets["markers"] = self._markers()
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
         """Announce the streams, wait for consumers, and stream until the end or :meth:`stop`.
@@ -146,22 +153,23 @@ class LslPlayer:
         UserError
             If consumers did not come in time, or the recording cannot be read further.
         """
-        signal, markers = self._signal(self.programme.layout), self._markers()
-        if self.wait:
-            self._await_consumer(signal, self.name)
-            if len(self.recording.markers):
-                self._await_consumer(markers, self.marker_name)
-        outlets: dict[Stream, pylsl.StreamOutlet] = {"signal": signal, "markers": markers}
-        del signal, markers  # whoever else held them would keep them from going away
-        self._stream(outlets, progress or (lambda _: None))
-        self._linger(outlets)
+        self.announce()
+        try:
+            if self.wait:
+                self._await_consumer("signal", self.name)
+                if len(self.recording.markers):
+                    self._await_consumer("markers", self.marker_name)
+            self._stream(progress or (lambda _: None))
+            self._linger()
+        finally:
+            self._outlets.clear()
 
     def stop(self) -> None:
         """End :meth:`run` soon, from any thread."""
         self._stopped.set()
 
-    def _await_consumer(self, outlet: pylsl.StreamOutlet, name: str) -> None:
-        waited_s = 0.0
+    def _await_consumer(self, stream: Stream, name: str) -> None:
+        outlet, waited_s = self._outlets[stream], 0.0
         while not self._stopped.is_set() and not outlet.wait_for_consumers(_CONSUMER_POLL_S):
             waited_s += _CONSUMER_POLL_S
             if self.wait_timeout_s is not None and waited_s >= self.wait_timeout_s:
@@ -192,7 +200,8 @@ class LslPlayer:
         )
         return pylsl.StreamOutlet(info)
 
-    def _stream(self, outlets: dict[Stream, pylsl.StreamOutlet], progress: Callable[[int], None]) -> None:
+    def _stream(self, progress: Callable[[int], None]) -> None:
+        outlets = self._outlets
         start = self.start = pylsl.local_clock()
         reported_at = 0.0
         for event in self.programme.events(self._loaded()):
@@ -232,10 +241,10 @@ class LslPlayer:
     def _read(self, batch: Batch) -> NDArray[np.float64]:
         return self.programme.loaded(batch, self.recording.read(batch.start, batch.stop))
 
-    def _linger(self, outlets: dict[Stream, pylsl.StreamOutlet]) -> None:
+    def _linger(self) -> None:
         until = pylsl.local_clock() + self.grace_s
         while (left_s := until - pylsl.local_clock()) > 0:
-            if not any(outlet.have_consumers() for outlet in outlets.values()):
+            if not any(outlet.have_consumers() for outlet in self._outlets.values()):
                 return
             if self._stopped.wait(min(left_s, _CONSUMER_POLL_S)):
                 return

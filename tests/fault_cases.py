@@ -1,0 +1,94 @@
+"""The fault matrix: what goes wrong in each case, and what must come of it. docs/faults.md is its table."""
+
+from __future__ import annotations
+
+from fault_lab import Case
+
+from rtdecode.contracts import AlarmCode, Verdict
+
+GAP, TIMEOUT, LATE = frozenset({Verdict.GAP}), frozenset({Verdict.TIMEOUT}), frozenset({Verdict.LATE})
+LOST, STALE, REFUSED = AlarmCode.LOST, AlarmCode.STALE, AlarmCode.REFUSED
+
+CASES = (
+    Case("nothing", ()),
+    # samples
+    Case("gap", ("gap:at=1,for=0.5",), 1, 1.5, verdicts=GAP),
+    Case("gap-filter", ("gap:at=1.5,for=0.5",), 0, 2.5, warmup_s=0.5, verdicts=GAP | {Verdict.WARMING_UP}),
+    # time
+    Case("stall", ("stall:at=1,for=0.7",), over=2),
+    Case(
+        "stall-long",
+        ("stall:at=1,for=3",),
+        1,
+        4,
+        verdicts=TIMEOUT,
+        alarms=frozenset({STALE}),
+        service={"stale_s": 1.0},
+    ),
+    Case("drift", ("drift:ppm=100",), over=2),
+    Case("clock-reset", ("clock-reset:at=1",), 1, 1, verdicts=GAP, alarms=frozenset({STALE})),
+    Case(
+        "clock-reset-alone",
+        ("clock-reset:at=1,markers=stay",),
+        1,
+        verdicts=GAP | TIMEOUT,
+        alarms=frozenset({STALE}),
+        recovers=False,
+    ),
+    Case("jump-ahead", ("jump:at=1,by_s=3,for=1",), 1, 5, verdicts=GAP, alarms=frozenset({STALE})),
+    Case("jump-back", ("jump:at=5,by_s=-3,for=1",), 1.5, 6, verdicts=GAP, alarms=frozenset({STALE})),
+    Case("rate", ("rate:factor=1.002",), over=4),
+    # the connection
+    Case("disconnect", ("disconnect:at=1,for=0.5",), 1, gone_at=1, verdicts=GAP, alarms=frozenset({LOST})),
+    Case("reorder", ("reorder:at=1,for=0.5",), 1, gone_at=1, verdicts=GAP, alarms=frozenset({LOST})),
+    Case(
+        "missing",
+        ("missing:at=1,for=0.5,channel=CH2", "disconnect:at=6,for=0.5"),
+        1,
+        gone_at=1,
+        verdicts=GAP,
+        alarms=frozenset({LOST, REFUSED}),
+    ),
+    Case(
+        "rename",
+        ("rename:at=1,for=0.5,channel=CH2,to=X", "disconnect:at=6,for=0.5"),
+        1,
+        gone_at=1,
+        verdicts=GAP,
+        alarms=frozenset({LOST, REFUSED}),
+    ),
+    Case(
+        "unit",
+        ("unit:at=1,for=0.5,channel=CH0,unit=uV",),
+        1,
+        gone_at=1,
+        verdicts=GAP,
+        alarms=frozenset({LOST}),
+    ),
+    Case(
+        "unit-other",
+        ("unit:at=1,for=0.5,channel=CH2,unit=T", "disconnect:at=6,for=0.5"),
+        1,
+        gone_at=1,
+        verdicts=GAP,
+        alarms=frozenset({LOST, REFUSED}),
+    ),
+    Case(
+        "new-rate",
+        ("new-rate:at=1,for=0.5,hz=512", "disconnect:at=6,for=0.5"),
+        1,
+        gone_at=1,
+        verdicts=GAP,
+        alarms=frozenset({LOST, REFUSED}),
+    ),
+    Case("marker-disconnect", ("marker-disconnect:at=1,for=0.5",), 1, gone_at=1, alarms=frozenset({LOST})),
+    # markers
+    Case("marker-duplicate", ("marker-duplicate",), over=1),
+    Case("marker-missing", ("marker-missing",), over=1),
+    Case("marker-late", ("marker-late:by_s=1",), over=1),
+    Case("marker-too-late", ("marker-late:by_s=12,share=1,at=1,for=0.5",), 1, 13, verdicts=LATE),
+    Case("marker-early", ("marker-early:by_s=0.5",), over=1),
+    Case("marker-order", ("marker-order",), over=1),
+    Case("marker-equal", ("marker-equal",), over=1),
+    # several at once
+)
