@@ -7,10 +7,12 @@ the journal's thread, and the broker's thread, which owns all sockets. Queues be
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import queue
 import signal
+import sys
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict
@@ -48,6 +50,9 @@ log = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 _BEATS_PER_LOG = 10
 _INTERRUPTIBLE_S = 0.2
+
+_SWITCH_S = 0.0005
+"""How long a thread may keep the interpreter while another waits for it; by default, ten times as long."""
 
 State = Literal["connecting", "live", "stopping", "stopped"]
 
@@ -109,7 +114,8 @@ class Service:
         self._delays = {stream.id: _delay(stream.delay_s, stream.delay_measured) for stream in config.streams}
         self._delays["markers"] = _delay(config.markers.delay_s, config.markers.delay_measured)
         self._offsets = ClockOffsets(on_measured=self._on_measured)
-        self._jobs: queue.Queue[Job | None] = queue.Queue(config.service.queue)
+        # The C queue: it wakes its reader soonest. How much may wait is looked after where jobs are put.
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._state: State = "connecting"
         self._failure: BaseException | None = None
@@ -252,32 +258,28 @@ class Service:
 
     def _drain(self) -> None:
         """Decode the windows that are complete; without a decoder's thread, end them."""
-        for job in [*self._engine.advance_all(), None]:
-            while self._inference.is_alive():
-                with contextlib.suppress(queue.Full):
-                    self._jobs.put(job, timeout=_INTERRUPTIBLE_S)
-                    break
-            else:
-                if job is not None:
-                    self._engine.end(job, Verdict.SHUTDOWN, "the decoder's thread had ended")
+        for job in self._engine.advance_all():
+            self._jobs.put(job)
+        self._jobs.put(None)
         self._inference.join()
         while not self._jobs.empty():
-            if (job := self._jobs.get_nowait()) is not None:
-                self._engine.end(job, Verdict.SHUTDOWN, "the decoder's thread had ended")
+            if (left := self._jobs.get()) is not None:
+                self._engine.end(left, Verdict.SHUTDOWN, "the decoder's thread had ended")
 
     def _set_state(self, state: State) -> None:
         self._state = state
         self._broker.publish(self.status())
 
     def _enqueue(self, job: Job) -> None:
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            reason = f"{self._jobs.maxsize} windows already wait for the decoder"
-            self._engine.end(job, Verdict.OVERFLOW, reason)
-            self._alarms.begin(
-                AlarmCode.OVERFLOW, "inference", f"{reason}: use fewer decoders, or a faster machine"
-            )
+        most = self._config.service.queue
+        if self._jobs.qsize() < most:
+            self._jobs.put(job)
+            return
+        reason = f"{most} windows already wait for the decoder"
+        self._engine.end(job, Verdict.OVERFLOW, reason)
+        self._alarms.begin(
+            AlarmCode.OVERFLOW, "inference", f"{reason}: use fewer decoders, or a faster machine"
+        )
 
     def _infer(self) -> None:
         try:
@@ -343,6 +345,7 @@ def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
         log.warning(remark)
     with service:
         service.connect()
+        _favour_latency()
         where = service.endpoints
         log.info(
             "live: publishing on %s, workers on %s, control on %s",
@@ -369,6 +372,14 @@ def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
             "mapping": None if mapping is None else asdict(mapping),
         }
         write_file(json_path, json.dumps(result, indent=2) + "\n")
+
+
+def _favour_latency() -> None:
+    """Set up the interpreter for a process of many threads in which the last sample must not wait."""
+    # What was imported will never be garbage: a full collection over it would take tens of milliseconds.
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(_SWITCH_S)
 
 
 def _counts(counts: Mapping[Fate, int] | Mapping[Verdict, int]) -> str:

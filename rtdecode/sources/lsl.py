@@ -55,7 +55,9 @@ _log = logging.getLogger(__name__)
 liblsl.lsl_time_correction_ex.restype = ctypes.c_double  # pylsl offers the same without its uncertainty
 
 _BUFFERED_S = 60
-_LARGEST_CHUNK_BYTES = 1 << 22
+_LARGEST_CHUNK_BYTES = 1 << 18
+"""Memory for a whole chunk is taken at each pull: larger pieces cost more, even when little has come."""
+
 _FORMATS = {
     pylsl.cf_float32: "float32",
     pylsl.cf_double64: "double64",

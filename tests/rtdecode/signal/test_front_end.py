@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -215,3 +217,20 @@ def test_the_running_robust_scale_follows_a_change_of_gain_and_shrugs_off_an_art
     out = run([running_robust_scale(2.0)], samples)
     np.testing.assert_allclose(np.median(np.abs(out[3001:4000]), axis=0), 1.0, rtol=0.15)
     np.testing.assert_allclose(np.median(np.abs(out[6500:]), axis=0), 1.0, rtol=0.15)
+
+
+def test_the_filter_is_scipys_to_the_bit_with_and_without_its_inner_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = importlib.util.find_spec("rtdecode.signal.front_end")
+    assert spec is not None
+    assert spec.loader is not None
+    monkeypatch.setitem(sys.modules, "scipy.signal._sosfilt", None)  # as if scipy had renamed it
+    without = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(without)
+    step = design_iir(256.0, highpass_hz=1.0, lowpass_hz=40.0)
+    samples = np.random.default_rng(0).normal(size=(300, 3))
+    expected = sosfilt(np.array(step.sections), samples - samples[0], axis=0).astype(np.float32)
+    for front_end in (FrontEnd([step], 3, 256.0), without.FrontEnd([step], 3, 256.0)):
+        parts = [front_end.process(part) for part in np.split(samples, [1, 7, 150])]
+        np.testing.assert_array_equal(np.concatenate(parts), expected)
