@@ -79,6 +79,14 @@ class Process:
                 raise UserError(f"{self._name} was not ready within {START_S:g} s; see {self._log}")
             time.sleep(0.05)  # another process: nothing here to wait on
 
+    def ended(self, timeout_s: float) -> bool:
+        """Whether it has ended by itself, or does within ``timeout_s``."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def wait_for_end(self) -> None:
         """Wait until it has ended by itself.
 
@@ -87,11 +95,9 @@ class Process:
         UserError
             If it does not, or not well.
         """
-        try:
-            code = self._process.wait(START_S)
-        except subprocess.TimeoutExpired:
-            raise UserError(f"{self._name} did not stop within {START_S:g} s; see {self._log}") from None
-        if code:
+        if not self.ended(START_S):
+            raise UserError(f"{self._name} did not stop within {START_S:g} s; see {self._log}")
+        if self._process.returncode:
             raise UserError(f"{self._name} ended with an error: {self.last_line()}")
 
     def check(self) -> None:

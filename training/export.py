@@ -23,7 +23,9 @@ from rtdecode.signal.resampling import resampling_matrix
 from training.fit import LinearDecoder, baseline_weights, split_hash
 
 if TYPE_CHECKING:
-    from rtdecode.contracts import SignalContract
+    from collections.abc import Mapping, Sequence
+
+    from rtdecode.contracts import Head, Scaling, SignalContract
     from training.fit import Fitted
 
 MIN_ATTENUATION_DB = 40.0
@@ -34,6 +36,9 @@ MAX_PARITY_SD = 1e-4
 
 PARITY = "parity_max_abs_diff_sd"
 """Name, among the manifest's validation scores, of the difference found."""
+
+PREPROCESSED = "clamped"
+"""What the network of a graph starts from."""
 
 # Read by onnxruntime 1.20 and later.
 _OPSET = 17
@@ -182,31 +187,46 @@ def check_repair(signal: SignalContract, max_missing: int) -> None:
 def build_graph(decoder: LinearDecoder) -> onnx.ModelProto:
     """Graph from native-rate windows ``(batch, n_samples, n_channels)`` to embeddings ``(batch, dim)``.
 
-    Resampling and spatial matrix, baseline, scaling, clamp, flattening, linear map, and from standardised
-    targets to raw units. The spatial matrix is the
-    identity; it is an input with a default, so that it may be overridden at run time.
+    What :func:`preprocessing` says, then flattening, linear map, and from standardised targets to raw units.
     """
-    signal = decoder.signal
-    n_channels = len(signal.channels)
-    matrix = resampling_matrix(signal.window, signal.rate_hz, signal.resampling)
-    constants = {
-        "resampling": matrix,
-        SPATIAL_INPUT: np.eye(n_channels),
-        "center": decoder.center,
-        "scale": decoder.scale,
-        "clamp_low": np.array(-decoder.scaling.clamp),
-        "clamp_high": np.array(decoder.scaling.clamp),
+    nodes, constants = preprocessing(decoder.signal, decoder.scaling, decoder.center, decoder.scale)
+    constants |= {
         "weights": decoder.weights,
         "bias": decoder.bias,
         "target_sd": np.array(decoder.head.target_sd),
         "target_mean": np.array(decoder.head.target_mean),
+    }
+    nodes += [
+        helper.make_node("Flatten", [PREPROCESSED], ["flat"], axis=1),
+        helper.make_node("Gemm", ["flat", "weights", "bias"], ["standardised"]),
+        helper.make_node("Mul", ["standardised", "target_sd"], ["spread"]),
+        helper.make_node("Add", ["spread", "target_mean"], [decoder.head.name]),
+    ]
+    return as_model(nodes, constants, decoder.signal, [decoder.head])
+
+
+def preprocessing(
+    signal: SignalContract, scaling: Scaling, center: np.ndarray, scale: np.ndarray
+) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """Nodes and constants from the window to the network's input ``(batch, n_times, n_channels)``.
+
+    Resampling and spatial matrix, baseline, scaling, clamp. The spatial matrix is the identity; it is an
+    input with a default, so that it may be overridden at run time.
+    """
+    constants = {
+        "resampling": resampling_matrix(signal.window, signal.rate_hz, signal.resampling),
+        SPATIAL_INPUT: np.eye(len(signal.channels)),
+        "center": center,
+        "scale": scale,
+        "clamp_low": np.array(-scaling.clamp),
+        "clamp_high": np.array(scaling.clamp),
     }
     nodes = [
         helper.make_node("MatMul", ["resampling", WINDOW_INPUT], ["resampled"]),
         helper.make_node("MatMul", ["resampled", SPATIAL_INPUT], ["projected"]),
     ]
     last = "projected"
-    baseline = baseline_weights(signal, decoder.scaling.baseline_s)
+    baseline = baseline_weights(signal, scaling.baseline_s)
     if baseline is not None:
         constants["baseline"] = baseline[None]
         nodes += [
@@ -217,24 +237,28 @@ def build_graph(decoder: LinearDecoder) -> onnx.ModelProto:
     nodes += [
         helper.make_node("Sub", [last, "center"], ["centred"]),
         helper.make_node("Div", ["centred", "scale"], ["scaled"]),
-        helper.make_node("Clip", ["scaled", "clamp_low", "clamp_high"], ["clamped"]),
-        helper.make_node("Flatten", ["clamped"], ["flat"], axis=1),
-        helper.make_node("Gemm", ["flat", "weights", "bias"], ["standardised"]),
-        helper.make_node("Mul", ["standardised", "target_sd"], ["spread"]),
-        helper.make_node("Add", ["spread", "target_mean"], [decoder.head.name]),
+        helper.make_node("Clip", ["scaled", "clamp_low", "clamp_high"], [PREPROCESSED]),
     ]
+    return nodes, constants
+
+
+def as_model(
+    nodes: Sequence[onnx.NodeProto],
+    constants: Mapping[str, np.ndarray],
+    signal: SignalContract,
+    heads: Sequence[Head],
+) -> onnx.ModelProto:
+    """Make a model of nodes that lead from the window to the heads; its constants become float32."""
+    n_channels = len(signal.channels)
     window = helper.make_tensor_value_info(
         WINDOW_INPUT, TensorProto.FLOAT, ["batch", signal.window.n_samples, n_channels]
     )
     spatial = helper.make_tensor_value_info(SPATIAL_INPUT, TensorProto.FLOAT, [n_channels, n_channels])
-    embedding = helper.make_tensor_value_info(
-        decoder.head.name, TensorProto.FLOAT, ["batch", decoder.head.space.dim]
-    )
     graph = helper.make_graph(
         nodes,
         "rtdecode",
         [window, spatial],
-        [embedding],
+        [helper.make_tensor_value_info(h.name, TensorProto.FLOAT, ["batch", h.space.dim]) for h in heads],
         [numpy_helper.from_array(np.asarray(v, dtype=np.float32), k) for k, v in constants.items()],
     )
     return helper.make_model(

@@ -15,8 +15,8 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--channels", type=click.IntRange(min=1), help="Channels of each stream  [default: 64]")
-@click.option("--rate", "rate_hz", type=click.FloatRange(min=0, min_open=True), help="Hz  [default: 1000]")
+@click.option("--channels", type=click.IntRange(min=1), help="Channels of each stream.")
+@click.option("--rate", "rate_hz", type=click.FloatRange(min=0, min_open=True), help="Hz.")
 @click.option("--chunk", type=click.IntRange(min=1), default=10, show_default=True, help="Samples a push.")
 @click.option("--streams", type=click.IntRange(min=1), default=1, show_default=True, help="Signal streams.")
 @click.option(
@@ -41,12 +41,16 @@ def bench() -> None:
     show_default=True,
     help="First markers, whose trials are not counted.",
 )
+@click.option("--decoder", type=_path, help="ONNX file, which says channels and rate, too.")
 @click.option(
-    "--decoder",
-    type=_path,
-    help="ONNX file, which says channels and rate, too; by default the graph of a ridge decoder (1 s window, "
-    "1024 dimensions) with random weights.",
+    "--model",
+    type=click.Choice(["ridge", "deep"]),
+    default="ridge",
+    show_default=True,
+    help="Graph with random weights, where no --decoder is named: of a ridge decoder (1 s window, 1024 "
+    "dimensions), or of the deep M/EEG module (272 channels at 1200 Hz, 1.5 s window).",
 )
+@click.option("--peer", type=click.Choice(["mne-lsl"]), help="Measure this one, too, with the same decoder.")
 @click.option("--json", "json_path", type=_path, help="Write the results here too, for machines.")
 def live(json_path: Path | None, **settings: object) -> None:
     """Measure from the push of the last needed sample to the receipt of the answer.
@@ -67,7 +71,20 @@ def live(json_path: Path | None, **settings: object) -> None:
 @click.argument("record", type=_path)
 def send(sending: Path, record: Path) -> None:
     """Send what the JSON file SENDING says, and write the moments of the pushes to RECORD."""
-    from training.bench.sender import Sending
     from training.bench.sender import send as run
+    from training.bench.sending import Sending
 
     run(Sending.model_validate_json(sending.read_bytes()), record)
+
+
+@bench.command(hidden=True)
+@click.argument("sending", type=_path)
+@click.argument("decoder", type=_path)
+@click.argument("record", type=_path)
+@click.argument("warmup_trials", type=int)
+def peer(sending: Path, decoder: Path, record: Path, warmup_trials: int) -> None:
+    """Decode with mne-lsl what the JSON file SENDING says, and write the moments to RECORD."""
+    from training.bench.peer import follow
+    from training.bench.sending import Sending
+
+    follow(Sending.model_validate_json(sending.read_bytes()), decoder, record, warmup_trials)

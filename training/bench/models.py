@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -25,6 +25,7 @@ from rtdecode.contracts import (
 )
 from rtdecode.decoder import MANIFEST_KEY
 from rtdecode.output import write_file
+from training.bench.deep import deep_graph
 from training.export import build_graph
 from training.fit import LinearDecoder
 from training.prepare import SignalSettings
@@ -36,7 +37,16 @@ if TYPE_CHECKING:
 RIDGE_DIM = 1024
 
 _SCALING = Scaling(baseline_s=None, clamp=20.0)
-_SEED = 0
+_HEAD_DIM = 768
+
+_FILTER: dict[str, Any] = {
+    "highpass_hz": 0.1,
+    "highpass_order": 1,
+    "lowpass_hz": 40.0,
+    "order": 8,
+    "family": "cheby2",
+    "resample_hz": 120.0,
+}
 
 
 def sensors(n: int, type_: ChannelType) -> tuple[Channel, ...]:
@@ -62,17 +72,9 @@ def write_ridge(path: Path, n_channels: int, rate_hz: float) -> DecoderManifest:
     UserError
         If the rate is too low for the filter.
     """
-    signal = SignalSettings(
-        highpass_hz=0.1,
-        highpass_order=1,
-        lowpass_hz=40.0,
-        order=8,
-        family="cheby2",
-        tmin_s=0.0,
-        tmax_s=1.0,
-        resample_hz=120.0,
-    ).contract(sensors(n_channels, ChannelType.EEG), rate_hz)
-    rng = np.random.default_rng(_SEED)
+    settings = SignalSettings(**_FILTER, tmin_s=0.0, tmax_s=1.0)
+    signal = settings.contract(sensors(n_channels, ChannelType.EEG), rate_hz)
+    rng = np.random.default_rng(0)
     n_features = signal.resampling.n_times * n_channels
     decoder = LinearDecoder(
         signal=signal,
@@ -84,6 +86,31 @@ def write_ridge(path: Path, n_channels: int, rate_hz: float) -> DecoderManifest:
         head=_head("embedding", HeadRole.RETRIEVAL, RIDGE_DIM),
     )
     return _write(path, build_graph(decoder), signal, [decoder.head], "ridge")
+
+
+def write_deep(path: Path, n_channels: int, rate_hz: float) -> DecoderManifest:
+    """Write a decoder of the deep M/EEG module's shape: 1.5 s at 120 Hz to two heads of 768 dimensions.
+
+    Parameters
+    ----------
+    path
+        The ONNX file.
+    n_channels, rate_hz
+        Of the MEG stream that it is for.
+
+    Raises
+    ------
+    UserError
+        If the rate is too low for the filter.
+    """
+    settings = SignalSettings(**_FILTER, tmin_s=-0.5, tmax_s=1.0)
+    signal = settings.contract(sensors(n_channels, ChannelType.MAG), rate_hz)
+    heads = [
+        _head("retrieval", HeadRole.RETRIEVAL, _HEAD_DIM),
+        _head("reconstruction", HeadRole.RECONSTRUCTION, _HEAD_DIM),
+    ]
+    center, scale = np.zeros(n_channels, np.float32), np.full(n_channels, 1e-13, np.float32)
+    return _write(path, deep_graph(signal, _SCALING, center, scale, heads), signal, heads, "deep")
 
 
 def write_renamed(source: Path, path: Path, name: str) -> None:

@@ -7,20 +7,21 @@ it. What is late is sent at once, and the moments after it stay where they were.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 import pylsl
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from replay.description import marker_info, signal_info
 from replay.recordings.recording import Markers, Recording, array_reader
-from rtdecode.contracts import Channel, Unit
+from rtdecode.contracts import Unit
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from training.bench.sending import Sending
 
 SENT = "all is sent"
 """What the process says once its last sample has left."""
@@ -30,55 +31,6 @@ _SD = {Unit.VOLT: 1e-5, Unit.TESLA: 1e-13, Unit.TESLA_PER_METRE: 1e-12, Unit.NON
 _AWAIT_S = 60.0
 _POLL_S = 0.2
 _LINGER_S = 60.0
-
-
-class Sending(BaseModel):
-    """What is sent, and when.
-
-    Parameters
-    ----------
-    source_id
-        Of the marker stream; the signal streams' end in ``-0``, ``-1``, …
-    channels, rate_hz
-        Of each signal stream.
-    chunk
-        Samples pushed at once.
-    streams
-        Number of signal streams. They share the sample clock; their chunks end at different samples.
-    n_samples
-        How much each sends.
-    onsets
-        Samples at which the markers ``"0"``, ``"1"``, … lie, in order.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source_id: str
-    channels: tuple[Channel, ...]
-    rate_hz: float = Field(gt=0)
-    chunk: int = Field(gt=0)
-    streams: int = Field(gt=0)
-    n_samples: int = Field(gt=0)
-    onsets: tuple[int, ...]
-
-    @model_validator(mode="after")
-    def _inside(self) -> Self:
-        if list(self.onsets) != sorted(self.onsets) or (self.onsets and self.onsets[-1] >= self.n_samples):
-            raise ValueError("the onsets must come in order, and before the end")
-        return self
-
-    def signal_id(self, stream: int) -> str:
-        """Source id of one signal stream."""
-        return f"{self.source_id}-{stream}"
-
-    def edges(self, stream: int) -> np.ndarray:
-        """First sample of each chunk of one stream, and the end, ``(n_chunks + 1,)``."""
-        first = self.chunk - stream * self.chunk // self.streams
-        return np.array([0, *range(first, self.n_samples, self.chunk), self.n_samples])
-
-    def chunk_of(self, stream: int, sample: int) -> int:
-        """Index of the chunk that holds a sample."""
-        return (sample + stream * self.chunk // self.streams) // self.chunk
 
 
 def send(sending: Sending, record: Path) -> None:
@@ -115,9 +67,7 @@ def send(sending: Sending, record: Path) -> None:
         )
         for stream in range(sending.streams)
     ]
-    markers = pylsl.StreamOutlet(
-        marker_info(noise, name=sending.source_id, source_id=sending.source_id, speed=1.0)
-    )
+    markers = pylsl.StreamOutlet(_marker_info(sending, noise))
     for outlet in (*outlets, markers):
         _await_consumer(outlet)
 
@@ -132,7 +82,7 @@ def send(sending: Sending, record: Path) -> None:
         while (ahead := stamp - pylsl.local_clock()) > 0:
             time.sleep(ahead)
         if stream < 0:
-            markers.push_sample([str(n)], stamp)
+            markers.push_sample(*sending.marker(n, stamp))
             continue
         first, stop = edges[stream][n : n + 2]
         at = first % noise.n_samples
@@ -162,6 +112,17 @@ def _plan(sending: Sending) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     number = np.concatenate([np.arange(len(samples)) for samples, _ in parts])
     order = np.argsort(due, kind="stable")
     return due[order], stream_of[order], number[order]
+
+
+def _marker_info(sending: Sending, noise: Recording) -> pylsl.StreamInfo:
+    name = sending.source_id
+    if sending.codes is None:
+        return marker_info(noise, name=name, source_id=name, speed=1.0)
+    info = pylsl.StreamInfo(name, "Markers", 1, pylsl.IRREGULAR_RATE, "int32", name)
+    channel = info.desc().append_child("channels").append_child("channel")
+    channel.append_child_value("label", "code")
+    channel.append_child_value("type", "stim")
+    return info
 
 
 def _noise(sending: Sending) -> Recording:

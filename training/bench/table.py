@@ -37,18 +37,31 @@ def live_table(result: dict[str, Any]) -> Table:
     )
     for group in ("latency_ms", "stages_ms"):
         for name, one in result[group].items():
-            numbers = (f"{one[key]:.2f}" for key in ("p50", "p95", "p99", "max"))
-            table.add_row(name.replace("_", " "), *numbers, _MEANING[name])
+            table.add_row(name.replace("_", " "), *_numbers(one), _MEANING[name])
         table.add_section()
+    if "peer" in result:
+        peer = result["peer"]
+        table.add_row(peer["name"], *_numbers(peer["latency_ms"]), "its overhead, without publishing")
     return table
 
 
+def _numbers(one: dict[str, float]) -> list[str]:
+    return [f"{one[key]:.2f}" for key in ("p50", "p95", "p99", "max")]
+
+
 def _caption(result: dict[str, Any]) -> str:
-    return (
+    lines = [
         f"{result['n']} trials after {result['warmup_trials']} discarded as warm-up: "
-        f"{result['misses']} misses, {result['drops']} drops, {result['misplaced']} misplaced.\n"
+        f"{result['misses']} misses, {result['drops']} drops, {result['misplaced']} misplaced.",
         f"The service used {result['cpu_share']:.1%} of one core, "
         f"{result['cpu_share_without_inference']:.1%} without inference, and {result['rss_mb']:.0f} MB. "
         f"The sender was at most {result['sender_late_ms']['max']:.1f} ms late "
-        f"(p99 {result['sender_late_ms']['p99']:.2f})."
-    )
+        f"(p99 {result['sender_late_ms']['p99']:.2f}).",
+    ]
+    if "peer" in result:
+        peer = result["peer"]
+        lines.append(
+            f"{peer['name']}: {result['ratio_p50']:.1f} times the overhead at p50, {peer['drops']} drops, "
+            f"{peer['cpu_share']:.1%} of one core."
+        )
+    return "\n".join(lines)

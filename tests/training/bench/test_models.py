@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import pytest
 
 from rtdecode.decoder import Decoder
-from training.bench.models import write_renamed, write_ridge
+from training.bench.models import write_deep, write_renamed, write_ridge
 from training.export import check_antialias
 
 if TYPE_CHECKING:
@@ -30,6 +32,31 @@ def test_the_ridge_decoder_is_one_that_the_service_takes(ridge: Path) -> None:
     assert embedding.shape == (1, 1024)
     assert 0.3 < embedding.std() < 3  # neither saturated nor zero
     assert decoder.manifest.simulated
+
+
+def test_the_deep_decoder_has_the_published_number_of_weights(tmp_path: Path) -> None:
+    write_deep(tmp_path / "deep.onnx", 272, 1200.0)
+    decoder = Decoder(tmp_path / "deep.onnx")
+    signal = decoder.manifest.signal
+    check_antialias(signal)
+    assert (signal.window.n_samples, signal.resampling.n_times) == (1801, 181)
+    window = np.random.default_rng(0).standard_normal((1, 1801, 272), np.float32) * np.float32(1e-13)
+    outputs = decoder.run(window)
+    assert {name: value.shape for name, value in outputs.items()} == {
+        "retrieval": (1, 768),
+        "reconstruction": (1, 768),
+    }
+    assert all(np.isfinite(value).all() and value.std() > 0 for value in outputs.values())
+    graph = onnx.load(tmp_path / "deep.onnx").graph
+    found = sum(
+        math.prod(tensor.dims)
+        for tensor in graph.initializer
+        if tensor.name.startswith("constant_") and tensor.dims
+    )
+    # Of the 6,424,472 with four subjects and one head: three subjects, the attention over positions, and
+    # batch normalisation are folded or left out; the attention's matrix and a head come in.
+    attention, subject, head, norms = 2048 * 270, 270 * 270, 2048 * 768 + 768, 4 * 2 * 320
+    assert found == 6_424_472 - attention - 3 * subject - norms - 1 + 270 * 272 + head
 
 
 def test_a_copy_differs_in_its_name_alone(ridge: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rtdecode.contracts import ChannelType
 from rtdecode.sources.lsl import LslClock, MarkerInlet, SignalInlet, StreamQuery, resolve
 from training.bench.models import sensors
-from training.bench.sender import Sending, send
+from training.bench.sender import send
+from training.bench.sending import Sending
 
 if TYPE_CHECKING:
     from pathlib import Path
