@@ -12,10 +12,11 @@ from click.core import ParameterSource
 
 from replay.faults import parse_fault
 from rtdecode.errors import UserError
+from rtdecode.journal.session import RECORDING_FILE, SESSION_FILE
 from rtdecode.output import check_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from replay.faults import Fault
     from replay.player import LslPlayer
@@ -143,14 +144,27 @@ def replay(
 
     With --through the recording is fed to the live engine on a virtual clock instead: embeddings and
     messages go to --out, the same bytes from run to run.
+
+    FILE may also be a session's folder of the service's journal. With --through the session is then run
+    again, all in the order in which it happened, and compared with what was recorded: verdicts, onset
+    samples, and embeddings to the byte. It exits with code 1 if the same decoder says something else.
     """
+    if (file / SESSION_FILE).is_file():
+        if decoders:
+            parameters = {str(parameter.name) for parameter in click.get_current_context().command.params}
+            _refuse_options("where a session is run again", parameters - {"file", "decoders", "out"})
+            if out is not None:
+                _check_out(out)
+            from replay.session_cli import through_session
+
+            through_session(file, decoders, out)
+            return
+        file /= RECORDING_FILE
     if bool(decoders) != (out is not None):
         raise click.UsageError("--through and --out go together")
     if out is not None:
-        _refuse_options_of_lsl()
-        if out.exists():
-            raise UserError(f"{out} exists already: name another folder for --out, or remove it")
-        check_writable(out)
+        _refuse_options("with --through, which uses no LSL", _OF_LSL)
+        _check_out(out)
     faults = [parse_fault(text) for text in fault_texts]
     from replay.recordings import read_recording
 
@@ -187,16 +201,22 @@ def replay(
     _over_lsl(player, recording)
 
 
-def _refuse_options_of_lsl() -> None:
-    """Refuse what would have no effect with --through."""
+def _refuse_options(why: str, refused: Container[str]) -> None:
+    """Refuse what would have no effect."""
     context = click.get_current_context()
     given = [
         option.opts[0]
         for option in context.command.params
-        if option.name in _OF_LSL and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT
+        if option.name in refused and context.get_parameter_source(option.name) is not ParameterSource.DEFAULT
     ]
     if given:
-        raise UserError(f"{', '.join(given)} has no effect with --through, which uses no LSL; leave it out")
+        raise UserError(f"{', '.join(given)} has no effect {why}; leave it out")
+
+
+def _check_out(out: Path) -> None:
+    if out.exists():
+        raise UserError(f"{out} exists already: name another folder for --out, or remove it")
+    check_writable(out)
 
 
 def _through(

@@ -170,7 +170,7 @@ class Connection:
     @property
     def next_segment(self) -> int:
         """Index of the first segment of the connection that follows this one."""
-        return max(lane.track.segment for lane in self._lanes) + 1
+        return max((lane.track.segment for lane in self._lanes), default=0) + 1
 
     @property
     def is_warm(self) -> bool:

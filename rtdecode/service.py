@@ -77,12 +77,12 @@ class Service:
         self._config = config
         self._clock = LslClock()
         self._by_stream: dict[str, list[Decoder]] = {stream.id: [] for stream in config.streams}
-        strides_ms = {}
+        self._strides_ms: dict[str, float] = {}
         for entry in config.decoders:
             decoder = Decoder(entry.path)
             self._by_stream[entry.stream or config.streams[0].id].append(decoder)
             if entry.stride_ms is not None:
-                strides_ms[decoder.name] = entry.stride_ms
+                self._strides_ms[decoder.name] = entry.stride_ms
         self._decoders = [decoder for group in self._by_stream.values() for decoder in group]
         bus = config.bus
         self._broker = Broker(
@@ -106,7 +106,7 @@ class Service:
             self._clock,
             self._broker.publish,
             config.service,
-            strides_ms=strides_ms,
+            strides_ms=self._strides_ms,
             triggers=config.markers.triggers,
             marker_delay_s=config.markers.delay_s,
             recorder=self._journal,
@@ -144,6 +144,7 @@ class Service:
             session = Session.of(
                 self._config,
                 self._by_stream,
+                strides_ms=self._strides_ms,
                 boot_id=self._broker.boot_id,
                 simulated=self._engine.simulated,
             )

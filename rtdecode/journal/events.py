@@ -100,6 +100,14 @@ class Disconnected(Contract):
     reason: str
 
 
+class DeclaredBad(Contract):
+    """Channels of a stream were declared bad, all that are from here on."""
+
+    event: Literal["declared_bad"] = "declared_bad"
+    stream: str
+    channels: tuple[str, ...]
+
+
 class Lost(Contract):
     """So many entries of the recording are missing here: the disk was full, or too slow."""
 
@@ -113,7 +121,7 @@ class Stopped(Contract):
     event: Literal["stopped"] = "stopped"
 
 
-Event = Connected | Admitted | Advanced | Disconnected | Lost | Stopped
+Event = Connected | Admitted | Advanced | DeclaredBad | Disconnected | Lost | Stopped
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -26,7 +26,8 @@ SESSION_FILE = "session.json"
 RECORDING_FILE = "recording.xdf"
 MESSAGES_FILE = "messages.jsonl"
 
-_PACKAGES = ("rtdecode", "numpy", "scipy", "onnxruntime", "onnxruntime-gpu", "pylsl")
+PACKAGES = ("rtdecode", "numpy", "scipy", "onnxruntime", "onnxruntime-gpu", "pylsl")
+"""What the bytes of an embedding may depend on, beside the processor and the decoder."""
 
 
 class SessionDecoder(Contract):
@@ -36,6 +37,7 @@ class SessionDecoder(Contract):
     file: str
     file_sha256: str
     stream: str
+    stride_ms: float | None
     provider: str
     simulated: bool
 
@@ -74,7 +76,13 @@ class Session(Contract):
 
     @classmethod
     def of(
-        cls, config: ServeConfig, decoders: Mapping[str, Sequence[Decoder]], *, boot_id: str, simulated: bool
+        cls,
+        config: ServeConfig,
+        decoders: Mapping[str, Sequence[Decoder]],
+        *,
+        strides_ms: Mapping[str, float],
+        boot_id: str,
+        simulated: bool,
     ) -> Session:
         """Describe a session that starts now.
 
@@ -84,6 +92,8 @@ class Session(Contract):
             The service's.
         decoders
             Decoders by stream identifier.
+        strides_ms
+            Strides of those in continuous mode, by name, milliseconds.
         boot_id
             Of the service's envelopes.
         simulated
@@ -95,7 +105,7 @@ class Session(Contract):
             host=socket.gethostname(),
             boot_id=boot_id,
             processor=processor(),
-            versions=versions(*_PACKAGES),
+            versions=versions(*PACKAGES),
             simulated=simulated,
             configuration=config.model_dump(mode="json"),
             decoders=tuple(
@@ -104,6 +114,7 @@ class Session(Contract):
                     file=str(decoder.path),
                     file_sha256=decoder.sha256,
                     stream=stream,
+                    stride_ms=strides_ms.get(decoder.name),
                     provider=decoder.provider,
                     simulated=decoder.manifest.simulated,
                 )

@@ -14,6 +14,7 @@ from rtdecode.journal.events import (
     Admitted,
     Advanced,
     Connected,
+    DeclaredBad,
     Disconnected,
     Event,
     Lost,
@@ -237,6 +238,10 @@ class Transcript:
     def disconnected(self, stream_id: str, verdict: Verdict, reason: str, at: float) -> bytes:
         """Write that a stream was disconnected."""
         return self._event(Disconnected(stream=stream_id, verdict=verdict, reason=reason), at)
+
+    def declared_bad(self, stream_id: str, channels: tuple[str, ...], at: float) -> bytes:
+        """Write which channels of a stream are bad from here on."""
+        return self._event(DeclaredBad(stream=stream_id, channels=channels), at)
 
     def measured(self, name: str, host: str, at: float, offset_s: float) -> bytes:
         """Write a measurement of a sender's clock, for whichever streams are from that source."""

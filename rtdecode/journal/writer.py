@@ -193,6 +193,10 @@ class Journal:
             most=2 * self._most_entries,
         )
 
+    def declared_bad(self, stream_id: str, channels: tuple[str, ...]) -> None:
+        """Channels of a stream were declared bad, from its next chunk on."""
+        self._put(self._write, self._transcript.declared_bad, stream_id, channels, self._clock.now())
+
     # --- told by others -------------------------------------------------------------------------------
 
     def measured(self, name: str, host: str, offset_s: float) -> None:
