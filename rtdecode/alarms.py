@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from rtdecode.contracts import AlarmCode, AlarmMessage
@@ -39,6 +40,11 @@ class Alarms:
         """Texts of the alarms that have been raised and not cleared."""
         with self._lock:
             return tuple(self._active.values())
+
+    def counts(self) -> Counter[AlarmCode]:
+        """How many alarms of each code are active."""
+        with self._lock:
+            return Counter(code for code, _ in self._active)
 
     def begin(self, code: AlarmCode, subject: str, text: str) -> None:
         """Raise an alarm; one that is active already keeps quiet, its text is brought up to date."""

@@ -25,7 +25,7 @@ from rtdecode.alarms import Alarms
 from rtdecode.bus.broker import Broker
 from rtdecode.bus.curve import ServiceKeys
 from rtdecode.config import ServeConfig
-from rtdecode.contracts import AlarmCode, ControlReply, Delay, StatusMessage, Verdict
+from rtdecode.contracts import AlarmCode, ControlReply, Delay, EmbeddingMessage, StatusMessage, Verdict
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
 from rtdecode.feeds import Feed, MarkerFeed, SignalFeed, Surroundings
@@ -40,14 +40,18 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+
     from rtdecode.bus.sockets import Endpoints
     from rtdecode.connection import Job
-    from rtdecode.contracts import ControlRequest, Fate
+    from rtdecode.contracts import ControlRequest, Fate, Message
+    from rtdecode.health.health import Health
     from rtdecode.stimuli import MappingReport
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 1.0
+_LATE_HEARTBEAT_S = 5.0
 _BEATS_PER_LOG = 10
 _INTERRUPTIBLE_S = 0.2
 
@@ -104,7 +108,7 @@ class Service:
             self._by_stream,
             self._gate,
             self._clock,
-            self._broker.publish,
+            self._publish,
             config.service,
             strides_ms=self._strides_ms,
             triggers=config.markers.triggers,
@@ -133,11 +137,18 @@ class Service:
             *(MarkerFeed(query, surroundings) for query in config.markers.streams),
             *(SignalFeed(stream, surroundings, on_job=self._enqueue) for stream in config.streams),
         ]
+        self._beat_at = self._clock.now()
+        self._health = None if config.health.port is None else self._make_health()
 
     @property
     def endpoints(self) -> Endpoints:
         """Where the bus listens, once entered."""
         return self._broker.endpoints
+
+    @property
+    def health_url(self) -> str | None:
+        """Where monitors may ask, once entered; None where nobody is to."""
+        return None if self._health is None else self._health.url
 
     def __enter__(self) -> Self:
         if self._journal is not None:
@@ -151,7 +162,10 @@ class Service:
             self._journal.start(session, self._config.markers.table)
         try:
             self._broker.start()
+            if self._health is not None:
+                self._health.__enter__()
         except BaseException:
+            self._broker.stop()
             self._stop_journal()
             raise
         self._offsets.start()
@@ -184,6 +198,7 @@ class Service:
         self._inference.start()
         for feed in self._feeds:
             feed.start()
+        self._beat_at = self._clock.now()
         self._set_state("live")
 
     def wait(self) -> None:
@@ -196,6 +211,7 @@ class Service:
                 self._journal.check()
             status = self.status()
             self._broker.publish(status)
+            self._beat_at = self._clock.now()
             beats += 1
             if beats % _BEATS_PER_LOG == 0 and (progress := _counts(status.accounts.requests)) != told:
                 log.info("requests so far: %s", progress)
@@ -239,6 +255,38 @@ class Service:
             dropped=self._broker.dropped() | ({} if journal is None else {"journal": journal.n_dropped}),
         )
 
+    def ailments(self) -> list[str]:
+        """What in it has died or hangs, a line each; none while it starts, stops, or is well."""
+        if self._failure is not None:
+            return [f"it failed: {self._failure}"]
+        if self._state != "live" or self._stop.is_set():
+            return []
+        alive = {feed.name: feed.is_alive for feed in self._feeds}
+        alive |= {
+            "inference": self._inference.is_alive(),
+            "bus": self._broker.is_alive,
+            "clock offsets": self._offsets.is_alive,
+        }
+        ended = [f"the thread of {name} has ended" for name, is_alive in alive.items() if not is_alive]
+        silent_s = self._clock.now() - self._beat_at
+        return ended + [f"the last heartbeat was {silent_s:.1f} s ago"] * (silent_s > _LATE_HEARTBEAT_S)
+
+    def _make_health(self) -> Health:
+        from rtdecode.health.health import Health  # a third of a second, for those alone who want it
+
+        return Health(
+            self._config.health,
+            status=self.status,
+            ailments=self.ailments,
+            alarms=self._alarms.counts,
+            decoders={decoder.sha256: decoder.manifest for decoder in self._decoders},
+        )
+
+    def _publish(self, message: Message, payload: Sequence[np.ndarray] = ()) -> None:
+        self._broker.publish(message, payload)
+        if self._health is not None and isinstance(message, EmbeddingMessage):
+            self._health.note(message, self._clock.now())
+
     def _shut_down(self) -> None:
         self._stop.set()
         if self._state == "live":
@@ -251,6 +299,8 @@ class Service:
         self._offsets.stop()
         self._set_state("stopped")
         self._broker.stop()
+        if self._health is not None:
+            self._health.__exit__()
         self._stop_journal()
 
     def _stop_journal(self) -> None:
@@ -354,6 +404,8 @@ def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
             where.subscribe,
             where.control,
         )
+        if service.health_url is not None:
+            log.info("health: %s/readyz, /livez, /metrics", service.health_url)
         service.wait()
     accounts, mapping = service.status().accounts, service.mapping()
     log.info("markers: %s", _counts(accounts.markers))

@@ -108,6 +108,11 @@ class Broker:
             raise RuntimeError("the broker was not started")
         return self._endpoints
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it forwards."""
+        return self._hand_over is not None and self._thread.is_alive()
+
     def start(self) -> None:
         """Bind the sockets and start to forward.
 

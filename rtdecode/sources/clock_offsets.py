@@ -109,6 +109,11 @@ class ClockOffsets:
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="clock offsets", daemon=True)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> Self:
         """Start the thread."""
         self._thread.start()

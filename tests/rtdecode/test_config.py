@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rtdecode.config import BusSettings, ServeConfig, ServiceSettings
+from rtdecode.config import BusSettings, HealthSettings, ServeConfig, ServiceSettings
 from rtdecode.errors import UserError
 
 MINIMAL = """
@@ -74,3 +74,4 @@ def test_the_documented_example_is_valid_and_tells_the_defaults() -> None:
     example = ServeConfig.load(Path(__file__).parents[2] / "examples" / "serve.toml")
     assert example.bus == BusSettings()
     assert example.service == ServiceSettings()
+    assert example.health == HealthSettings()
