@@ -190,7 +190,11 @@ def rehearse(
         control = stack.enter_context(ControlClient(endpoints.control))
         service.wait_until(lambda: is_answered(control))
         subscriber = stack.enter_context(
-            Subscriber(endpoints.publish, ("embedding", "verdict", "marker", "retrieval"))
+            Subscriber(
+                endpoints.publish,
+                ("embedding", "verdict", "marker", "retrieval"),
+                control=endpoints.control,
+            )
         )
         service.wait_until(lambda: subscriber.wait_joined(1.0))
         if worker is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 import zmq
@@ -11,17 +14,21 @@ from pydantic import ValidationError
 
 from rtdecode.bus.curve import Door
 from rtdecode.bus.envelope import Envelope
+from rtdecode.bus.history import History
 from rtdecode.bus.sockets import (
+    CONTROL_HIGH_WATER_MARK,
+    HIGH_WATER_MARK,
     MAX_REQUEST_BYTES,
     PROBE,
+    SERVICE,
     WELCOME,
     Endpoints,
+    end_context,
     endpoint,
-    milliseconds,
     open_socket,
     to_listen_on,
 )
-from rtdecode.bus.wire import MAX_MESSAGE_BYTES
+from rtdecode.bus.wire import MAX_MESSAGE_BYTES, Fault, WireError, decode
 from rtdecode.contracts import ControlReply, ControlRequest
 from rtdecode.errors import UserError, validation_line
 
@@ -35,9 +42,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_HAND_OVER = "inproc://hand-over"
-_STOP = [b""]  # never a message: those have at least two frames
+HAND_OVER_MESSAGES = 20_000
+HAND_OVER_BYTES = 64 << 20
+"""What the service may publish ahead of the broker's thread."""
+
+_WAKE = "inproc://wake"
 _SUBSCRIBE_TO_ALL = b"\x01"
+_DROPS = ("service_overflow", *(f"worker_{fault}" for fault in Fault), "worker_forged", "control_malformed")
 
 
 class Broker:
@@ -59,8 +70,8 @@ class Broker:
     keys
         The service's, and who may connect; None where it listens on loopback only, to everybody.
     on_forwarded
-        Told the frames of every message that leaves for the subscribers, on the broker's thread: it must be
-        quick.
+        Told the frames of every message that leaves for the subscribers, the service's and the workers', on
+        the broker's thread: it must neither block nor raise.
     """
 
     def __init__(
@@ -84,10 +95,17 @@ class Broker:
         self._on_control = on_control
         self._keys = keys
         self._on_forwarded = on_forwarded
-        self._envelope = Envelope("service", clock)
+        self._envelope = Envelope(SERVICE, clock)
         self._lock = threading.Lock()
         self._door: Door | None = None
-        self._hand_over: zmq.Socket[bytes] | None = None
+        self._wake: zmq.Socket[bytes] | None = None
+        # What was published and not yet forwarded: sequence number, bytes, frames; None asks for the end.
+        # Each entry has one message on the wake socket, which alone would cost ten times as much for frames.
+        self._waiting: deque[tuple[int, int, list[bytes]] | None] = deque()
+        self._bytes_in = 0  # the publishing threads' count
+        self._bytes_out = 0  # the broker's thread's count
+        self._history = History()
+        self._dropped = dict.fromkeys(_DROPS, 0)
         self._endpoints: Endpoints | None = None
 
     @property
@@ -126,28 +144,28 @@ class Broker:
             self._door = None if self._keys is None else Door(self._context, self._keys)
             xpub = self._open(zmq.XPUB, "publish_port", MAX_REQUEST_BYTES)
             xsub = self._open(zmq.XSUB, "subscribe_port", MAX_MESSAGE_BYTES)
-            router = self._open(zmq.ROUTER, "control_port", MAX_REQUEST_BYTES)
+            router = self._open(zmq.ROUTER, "control_port", MAX_REQUEST_BYTES, CONTROL_HIGH_WATER_MARK)
         except BaseException:
             self._context.destroy(linger=0)
             raise
         self._endpoints = Endpoints(*(s.getsockopt_string(zmq.LAST_ENDPOINT) for s in (xpub, xsub, router)))
         # Not only what subscribers want: a worker's first message would race the news of a subscription.
         xsub.send(_SUBSCRIBE_TO_ALL)
-        inbox = open_socket(self._context, zmq.PULL, _HAND_OVER)
-        inbox.bind(_HAND_OVER)
-        self._hand_over = open_socket(self._context, zmq.PUSH, _HAND_OVER)
-        self._hand_over.setsockopt(zmq.LINGER, -1)  # its other end reads on until the stop
-        self._hand_over.connect(_HAND_OVER)
+        inbox = open_socket(self._context, zmq.PULL, _WAKE, queue=0)  # the queue beside it has its own bound
+        inbox.bind(_WAKE)
+        self._wake = open_socket(self._context, zmq.PUSH, _WAKE, queue=0)
+        self._wake.connect(_WAKE)
         # Starting a thread is a full memory barrier: from here on the sockets are that thread's alone.
         self._thread = threading.Thread(
-            target=self._forward, args=(xpub, xsub, router, inbox, self._door), name="broker", daemon=True
+            target=self._forward, args=(xpub, xsub, router, inbox), name="broker", daemon=True
         )
         self._thread.start()
 
     def publish(self, message: Message, payload: Sequence[np.ndarray | bytes] = ()) -> None:
-        """Fill a message's envelope and send it, from any thread.
+        """Fill a message's envelope and send it, from any thread, never waiting.
 
-        It waits only if the broker's thread is thousands of messages behind; subscribers never hold it up.
+        If the broker's thread is thousands of messages behind, the message is dropped and counted;
+        subscribers then see a jump in the sequence numbers.
 
         Parameters
         ----------
@@ -163,15 +181,38 @@ class Broker:
         RuntimeError
             If the broker is not running.
         """
-        # One socket behind one lock, not one a thread: sequence numbers then leave in order.
+        # One queue behind one lock, not one a thread: sequence numbers then leave in order.
         with self._lock:
-            if self._hand_over is None:
+            if self._wake is None:
                 raise RuntimeError("the broker is not running")
-            self._hand_over.send_multipart(self._envelope.seal(message, payload))
+            frames = self._envelope.seal(message, payload)
+            size = sum(map(len, frames))
+            waiting = self._bytes_in - self._bytes_out
+            if len(self._waiting) >= HAND_OVER_MESSAGES or (waiting and waiting + size > HAND_OVER_BYTES):
+                self._dropped["service_overflow"] += 1
+                return
+            self._bytes_in += size
+            self._waiting.append((self._envelope.sequences[frames[0]] - 1, size, frames))
+            self._rouse()
+
+    def sequences(self) -> dict[str, int]:
+        """The next sequence number of each topic that the service published, from any thread."""
+        with self._lock:
+            return {topic.decode(): sequence for topic, sequence in self._envelope.sequences.items()}
+
+    def waiting(self) -> int:
+        """How many published messages its thread has not taken yet, from any thread."""
+        return len(self._waiting)
 
     def dropped(self) -> dict[str, int]:
-        """What was turned away so far, from any thread: ``stranger``, connections with an unknown key."""
-        return {"stranger": 0 if self._door is None else self._door.refused}
+        """What was thrown away so far, by side and reason, from any thread.
+
+        ``service_overflow``: the broker's thread was too far behind. ``worker_truncated``, ``…_oversized``,
+        ``…_malformed``, ``…_topic``: frames that are no message; ``worker_forged``: a message in the
+        service's name. ``control_malformed``: what is no question. ``stranger``: connections with an unknown
+        key.
+        """
+        return {**self._dropped, "stranger": 0 if self._door is None else self._door.refused}
 
     def stop(self, linger_s: float = 1.0) -> None:
         """Send all that was published before, then close; a second call does nothing.
@@ -182,14 +223,14 @@ class Broker:
             How long subscribers may take to fetch what is queued for them.
         """
         with self._lock:
-            if self._hand_over is None:
+            if self._wake is None:
                 return
-            self._linger_ms = milliseconds(linger_s)
-            self._hand_over.send_multipart(_STOP)
-            self._hand_over.close()
-            self._hand_over = None
+            self._waiting.append(None)
+            self._rouse()
+            self._wake.close(linger=-1)  # its other end reads on until the stop
+            self._wake = None
         self._thread.join()
-        self._context.term()
+        end_context(self._context, linger_s)
 
     def __enter__(self) -> Self:
         self.start()
@@ -198,10 +239,10 @@ class Broker:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    def _open(self, kind: int, name: str, max_bytes: int) -> zmq.Socket[bytes]:
+    def _open(self, kind: int, name: str, max_bytes: int, queue: int = HIGH_WATER_MARK) -> zmq.Socket[bytes]:
         port = self._ports[name]
         address = endpoint(self._host if self._keys is None else to_listen_on(self._host), port)
-        socket = open_socket(self._context, kind, address, self._keys, max_bytes=max_bytes)
+        socket = open_socket(self._context, kind, address, self._keys, max_bytes=max_bytes, queue=queue)
         if kind == zmq.XPUB:
             socket.setsockopt(zmq.XPUB_WELCOME_MSG, WELCOME)  # before a subscriber can connect
         try:
@@ -218,56 +259,91 @@ class Broker:
             ) from error
         return socket
 
+    def _rouse(self) -> None:
+        assert self._wake is not None  # noqa: S101
+        with contextlib.suppress(zmq.Again):  # had the thread ended, nobody would be there
+            self._wake.send(b"", zmq.NOBLOCK)
+
     def _forward(
         self,
         xpub: zmq.Socket[bytes],
         xsub: zmq.Socket[bytes],
         router: zmq.Socket[bytes],
         inbox: zmq.Socket[bytes],
-        door: Door | None,
     ) -> None:
+        door = self._door
         sockets = [inbox, xsub, xpub, router, *([] if door is None else [door.socket])]
         poller = zmq.Poller()
         for socket in sockets:
             poller.register(socket, zmq.POLLIN)
-        while True:
-            # One message of each a round: none can starve the others.
-            ready = dict(poller.poll())
-            if inbox in ready:
-                frames = inbox.recv_multipart()
-                if frames == _STOP:
-                    break
-                xpub.send_multipart(frames)
-                self._on_forwarded(frames)
-            if xsub in ready:
-                frames = xsub.recv_multipart()
-                if len(frames) > 1:  # a single frame is the broker's own: a welcome, or the answer to a probe
-                    xpub.send_multipart(frames)
-                    self._on_forwarded(frames)
-            if xpub in ready:
-                subscription = xpub.recv_multipart()[0]
-                if subscription.startswith(b"\x01" + PROBE):
-                    xpub.send(subscription[1:])
-            if router in ready:
-                self._answer(router)
-            if door is not None and door.socket in ready:
-                door.answer()
-        for socket in sockets:
-            socket.close(linger=self._linger_ms)
+        try:
+            while True:
+                # One message of each a round: none can starve the others.
+                ready = dict(poller.poll())
+                if inbox in ready:
+                    inbox.recv()
+                    entry = self._waiting.popleft()
+                    if entry is None:
+                        break
+                    sequence, size, frames = entry
+                    self._bytes_out += size
+                    self._send(xpub, frames, self._envelope.boot_id, SERVICE, sequence)
+                if xsub in ready:
+                    self._pass_on(xsub.recv_multipart(), xpub)
+                if xpub in ready:
+                    subscription = xpub.recv_multipart()[0]
+                    if subscription.startswith(b"\x01" + PROBE):
+                        xpub.send(subscription[1:])
+                if router in ready:
+                    self._answer(router)
+                if door is not None and door.socket in ready:
+                    door.answer()
+        finally:
+            for socket in sockets:
+                socket.close(linger=-1)
+
+    def _send(
+        self, xpub: zmq.Socket[bytes], frames: list[bytes], boot_id: str, publisher: str, sequence: int
+    ) -> None:
+        xpub.send_multipart(frames)
+        self._history.add(boot_id, publisher, sequence, frames)
+        self._on_forwarded(frames)
+
+    def _pass_on(self, frames: list[bytes], xpub: zmq.Socket[bytes]) -> None:
+        """Forward what a worker published, if it is a message and in the worker's own name."""
+        try:
+            message = decode(frames).message
+        except WireError as error:
+            self._dropped[f"worker_{error.fault}"] += 1
+            _log.debug("dropped what a worker sent: %.300s", error)
+            return
+        if message.publisher == SERVICE or message.boot_id == self._envelope.boot_id:
+            self._dropped["worker_forged"] += 1
+            return
+        self._send(xpub, frames, message.boot_id, message.publisher, message.sequence)
 
     def _answer(self, router: zmq.Socket[bytes]) -> None:
         peer, *frames = router.recv_multipart()
         if len(frames) != 2 or frames[0]:
+            self._dropped["control_malformed"] += 1
             return  # not from a REQ socket
+        replayed: list[list[bytes]] = []
         try:
-            reply = self._on_control(ControlRequest.model_validate_json(frames[1], strict=True))
+            request = ControlRequest.model_validate_json(frames[1], strict=True)
+            if request.op == "replay":
+                if request.missed is not None:
+                    replayed = self._history.find(request.missed)
+                reply = ControlReply(ok=True, replayed=tuple(map(len, replayed)))
+            else:
+                reply = self._on_control(request)
             body = reply.model_dump_json()
         except ValidationError as error:
+            self._dropped["control_malformed"] += 1
             body = _declined(f"not a control request: {validation_line(error)}")
         except Exception as error:  # one faulty answer must not end the bus
             _log.exception("control request failed")
             body = _declined(type(error).__name__)
-        router.send_multipart([peer, b"", body.encode()])
+        router.send_multipart([peer, b"", body.encode(), *chain.from_iterable(replayed)])
 
 
 def _declined(reason: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from itertools import islice
 from typing import TYPE_CHECKING, Literal, Self
 
 import zmq
@@ -15,7 +15,7 @@ from rtdecode.errors import UserError, validation_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rtdecode.contracts import DecoderManifest, StatusMessage
+    from rtdecode.contracts import DecoderManifest, Missed, StatusMessage
 
 
 class NoAnswerError(UserError):
@@ -43,6 +43,7 @@ class ControlClient:
         self._keys = client_keys(keys, endpoint)
         self._timeout_ms = milliseconds(timeout_s)
         self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] | None = None
 
     def status(self) -> StatusMessage:
         """Ask how the service is."""
@@ -62,8 +63,24 @@ class ControlClient:
         """Ask the service to stop; it answers before it does."""
         self._ask("stop")
 
+    def replay(self, missed: Missed) -> list[list[bytes]]:
+        """Ask for messages that did not come.
+
+        Returns
+        -------
+        The frames of each as they were on the bus, in order; the first ones of the range, where all would be
+        too many, and only those that the service still keeps: none at all means that the rest is gone.
+        """
+        reply, frames = self._ask_for_frames(ControlRequest(op="replay", missed=missed))
+        counts = reply.replayed or ()
+        if sum(counts) != len(frames):
+            raise UserError(f"the service at {self._endpoint} replayed {len(frames)} frames, not as it says")
+        rest = iter(frames)
+        return [list(islice(rest, count)) for count in counts]
+
     def close(self) -> None:
         """Disconnect."""
+        self._disconnect()
         self._context.term()
 
     def __enter__(self) -> Self:
@@ -73,26 +90,38 @@ class ControlClient:
         self.close()
 
     def _ask(self, op: Literal["status", "decoders", "stop"]) -> ControlReply:
-        # A fresh socket a question: after an unanswered one, REQ would be stuck, and DEALER could give a
-        # late answer to the wrong question.
-        with open_socket(self._context, zmq.REQ, self._endpoint, self._keys) as socket:
+        return self._ask_for_frames(ControlRequest(op=op))[0]
+
+    def _ask_for_frames(self, request: ControlRequest) -> tuple[ControlReply, list[bytes]]:
+        if self._socket is None:
+            self._socket = open_socket(self._context, zmq.REQ, self._endpoint, self._keys)
             # Where keys were refused there is nobody to send to, and a plain send would wait for ever.
-            socket.setsockopt(zmq.SNDTIMEO, self._timeout_ms)
-            socket.connect(self._endpoint)
-            with contextlib.suppress(zmq.Again):
-                socket.send(ControlRequest(op=op).model_dump_json().encode())
-            if not socket.poll(self._timeout_ms):
-                raise NoAnswerError(
-                    f"no service answers at {self._endpoint}: start one with `rtdecode serve`"
-                    + ("" if self._keys is None else ", or put this client's key among those that it allows")
-                )
-            frames = socket.recv_multipart()
+            self._socket.setsockopt(zmq.SNDTIMEO, self._timeout_ms)
+            self._socket.connect(self._endpoint)
         try:
-            reply = ControlReply.model_validate_json(frames[0], strict=True)
+            self._socket.send(request.model_dump_json(exclude_none=True).encode())
+            answered = self._socket.poll(self._timeout_ms)
+        except zmq.Again:
+            answered = 0
+        if not answered:
+            # An unanswered REQ socket is stuck, and DEALER could give a late answer to the wrong question.
+            self._disconnect()
+            raise NoAnswerError(
+                f"no service answers at {self._endpoint}: start one with `rtdecode serve`"
+                + ("" if self._keys is None else ", or put this client's key among those that it allows")
+            )
+        body, *frames = self._socket.recv_multipart()
+        try:
+            reply = ControlReply.model_validate_json(body, strict=True)
         except ValidationError as error:
             raise UserError(
                 f"the service at {self._endpoint} speaks another version: {validation_line(error)}"
             ) from error
         if not reply.ok:
             raise UserError(f"the service at {self._endpoint} declined: {reply.error}")
-        return reply
+        return reply, frames
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

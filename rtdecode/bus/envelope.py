@@ -31,6 +31,8 @@ class Envelope:
     ----------
     boot_id : str
         Stands for the start of this process.
+    sequences
+        The next sequence number of each topic.
     """
 
     def __init__(self, publisher: str, clock: Callable[[], float]) -> None:
@@ -38,7 +40,7 @@ class Envelope:
         self._clock = clock
         self._host = socket.gethostname()
         self.boot_id = uuid.uuid4().hex
-        self._sequences: Counter[bytes] = Counter()
+        self.sequences: Counter[bytes] = Counter()
 
     def seal(self, message: Message, payload: Sequence[np.ndarray | bytes] = ()) -> list[bytes]:
         """Fill in host, boot, publisher, the topic's next sequence number and the time, and encode.
@@ -54,10 +56,10 @@ class Envelope:
                 "host": self._host,
                 "boot_id": self.boot_id,
                 "publisher": self._publisher,
-                "sequence": self._sequences[name],
+                "sequence": self.sequences[name],
                 "sent_at": self._clock(),
             }
         )
         frames = encode(sealed, payload)
-        self._sequences[name] += 1
+        self.sequences[name] += 1
         return frames

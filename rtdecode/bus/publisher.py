@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import zmq
 
 from rtdecode.bus.envelope import Envelope
-from rtdecode.bus.sockets import client_keys, milliseconds, open_socket
+from rtdecode.bus.sockets import client_keys, end_context, milliseconds, open_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rtdecode.contracts import Message
 
-_LINGER_MS = 1000
+_LINGER_S = 1.0
 
 
 class Publisher:
@@ -67,8 +67,8 @@ class Publisher:
 
     def close(self) -> None:
         """Send what is queued, waiting a second at most, and disconnect."""
-        self._socket.close(linger=_LINGER_MS)
-        self._context.term()
+        self._socket.close(linger=-1)
+        end_context(self._context, _LINGER_S)
 
     def __enter__(self) -> Self:
         return self

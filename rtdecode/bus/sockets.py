@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import socket as sockets
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -20,13 +21,27 @@ if TYPE_CHECKING:
     from rtdecode.bus.curve import ServiceKeys
 
 HIGH_WATER_MARK = 1000
-"""Messages that may wait for one peer; a subscriber that is further behind loses the newest."""
+"""Messages that may wait for one peer, on either side of a connection.
+
+What happens beyond, edge by edge; nowhere does anybody wait:
+
+- broker to subscriber: that subscriber loses the newest; it sees so by the sequence numbers, and asks again.
+- worker to broker: the worker's newest are lost, and are seen to be missing likewise.
+- control: ``CONTROL_HIGH_WATER_MARK`` answers wait for one client; more are dropped, and it asks again.
+- service to the broker's thread (no socket): see :class:`rtdecode.bus.broker.Broker`.
+"""
+
+CONTROL_HIGH_WATER_MARK = 16
+"""Answers that may wait for one control client; those with replayed messages are large."""
 
 MAX_REQUEST_BYTES = 1 << 16
 """Largest subscription or control request that the broker takes."""
 
 WELCOME = b"welcome"
 """Single frame that the broker sends to each subscriber that connects."""
+
+SERVICE = "service"
+"""Role under which the service publishes, and nobody else may."""
 
 PROBE = b"probe/"
 """Subscribing to a topic with this prefix makes the broker send that topic, as a single frame.
@@ -109,6 +124,7 @@ def open_socket(
     keys: ServiceKeys | ClientKeys | None = None,
     *,
     max_bytes: int = MAX_MESSAGE_BYTES,
+    queue: int = HIGH_WATER_MARK,
 ) -> zmq.Socket[bytes]:
     """Open a socket that bounds what it queues and takes, and drops what is unsent when it is closed.
 
@@ -122,6 +138,8 @@ def open_socket(
         With them all that it carries is encrypted, and both sides prove who they are.
     max_bytes
         Largest frame it takes; a peer that sends a larger one is disconnected.
+    queue
+        Messages that may wait for one peer.
 
     Raises
     ------
@@ -136,7 +154,7 @@ def open_socket(
     socket.setsockopt(zmq.IPV6, "[" in address)  # not always: it would write 127.0.0.1 as ::ffff:127.0.0.1
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
-    socket.set_hwm(HIGH_WATER_MARK)
+    socket.set_hwm(queue)
     for option, value in _KEEPALIVE.items():
         socket.setsockopt(option, value)
     if keys is not None:
@@ -156,6 +174,18 @@ def client_keys(path: Path | None, address: str) -> ClientKeys | None:
         _check_stays_here(address)
         return None
     return ClientKeys.load(path)
+
+
+def end_context(context: zmq.Context[zmq.Socket[bytes]], linger_s: float) -> None:
+    """End a context whose sockets were closed with endless linger, waiting for peers as long as told.
+
+    Whoever has not fetched by then what is queued for it is left to a thread in the background, not given up:
+    libzmq aborts the process where a peer goes at the very moment in which half a message to it is given up
+    (its issue 3442).
+    """
+    thread = threading.Thread(target=context.term, name="farewell", daemon=True)
+    thread.start()
+    thread.join(linger_s)
 
 
 def _check_stays_here(address: str) -> None:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Self, get_args
 
 import zmq
 
-from rtdecode.bus.sockets import PROBE, WELCOME, client_keys, milliseconds, open_socket
+from rtdecode.bus.control import ControlClient
+from rtdecode.bus.sockets import PROBE, SERVICE, WELCOME, client_keys, milliseconds, open_socket
 from rtdecode.bus.wire import WireError, decode
-from rtdecode.contracts import AnyMessage
+from rtdecode.contracts import AnyMessage, Missed, StatusMessage
+from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,21 +30,37 @@ KINDS: tuple[str, ...] = tuple(
 )
 """Kinds of messages on the bus."""
 
+_STATUS = "status"
+
+_Source = tuple[str, str, bytes]
+"""What sequence numbers belong to: a publisher's start, its role, a topic."""
+
+_REPAIR_S = 1.0
+"""How long an answer with missed messages may take."""
+
+_MAX_TOPICS = 10_000
+"""Topics whose sequence numbers are remembered; those heard first are forgotten."""
+
 _WAKE_S = 0.2
 """How often an idle wait looks whether it should end; messages never wait for it."""
 
 
 class Subscriber:
-    """Receives every message of some kinds, in order; one thread owns it.
+    """Receives every message of some kinds, in order and once; one thread owns it.
 
-    It may connect before the broker is there, and connects again when the broker was restarted.
+    It may connect before the broker is there, and connects again when the broker was restarted. Where
+    sequence numbers jump it asks the service for what is missing, if it was told where, and delivers that
+    first. Numbers in the service's heartbeat show a loss after which nothing more came.
 
     Parameters
     ----------
     endpoint
         The broker's address for subscribers.
     kinds
-        Which messages: ``"embedding"``, ``"verdict"``, ``"marker"``, ``"retrieval"``, ``"status"``.
+        Which messages: ``"embedding"``, ``"verdict"``, ``"marker"``, ``"retrieval"``, ``"alarm"``,
+        ``"status"``.
+    control
+        The broker's address for control, to ask for messages that did not come. None only counts them.
     keys
         This client's file of ``rtdecode keys``, where the service demands keys.
 
@@ -53,6 +71,8 @@ class Subscriber:
         away does not clear it, the one that follows does until it is in force there.
     lost
         Messages that never came, by the jumps in their sequence numbers.
+    repaired
+        Messages that came late, because they were asked for.
     refused
         Messages that were malformed.
 
@@ -60,42 +80,60 @@ class Subscriber:
     ------
     ValueError
         If a kind does not exist.
+    UserError
+        If the address is another machine's and there are no keys.
     """
 
     def __init__(
-        self, endpoint: str, kinds: Sequence[str] = ("embedding",), *, keys: Path | None = None
+        self,
+        endpoint: str,
+        kinds: Sequence[str] = ("embedding",),
+        *,
+        control: str | None = None,
+        keys: Path | None = None,
     ) -> None:
         if unknown := [kind for kind in kinds if kind not in KINDS]:
             raise ValueError(f"no messages of kind {unknown[0]!r}; there are {', '.join(KINDS)}")
         secured = client_keys(keys, endpoint)
         self.joined = threading.Event()
         self.lost = 0
+        self.repaired = 0
         self.refused = 0
-        self._sequences: dict[tuple[str, str, str, bytes], int] = {}
-        self._early: deque[Received] = deque()
+        self._kinds = frozenset(kinds)
+        self._next: dict[_Source, int] = {}
+        self._heard_of: str | None = None  # boot of the service whose heartbeat has told all of its topics
+        self._ready: deque[Received | Missed] = deque()
         self._probe = b""
+        self._control = None if control is None else ControlClient(control, _REPAIR_S, keys=keys)
         self._context = zmq.Context()
         self._socket = open_socket(self._context, zmq.SUB, endpoint, secured)
-        for kind in kinds:
+        for kind in {*kinds, _STATUS}:
             self._socket.subscribe(f"{kind}/")
         self._socket.subscribe(WELCOME)
         self._socket.connect(endpoint)
 
     def wait_joined(self, timeout_s: float) -> bool:
         """Wait until the subscription is in force; False if it is not within ``timeout_s``."""
-        if not self.joined.is_set():
-            for received in self._incoming(timeout_s):
-                if received is not None:
-                    self._early.append(received)
-                if self.joined.is_set():
-                    break
+        deadline = time.monotonic() + timeout_s
+        while not self.joined.is_set() and self._take_next(timeout_s):
+            timeout_s = max(0.0, deadline - time.monotonic())
         return self.joined.is_set()
 
     def receive(self, timeout_s: float) -> Received | None:
-        """Return the next message, or None if none comes within ``timeout_s``."""
-        if self._early:
-            return self._early.popleft()
-        return next((received for received in self._incoming(timeout_s) if received is not None), None)
+        """Return the next message, or None if none comes within ``timeout_s``.
+
+        Where messages are missing, the service has a second more to give them.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            while self._ready:
+                item = self._ready.popleft()
+                if not isinstance(item, Missed):
+                    return item
+                self._repair(item)
+            if timeout_s < 0 or not self._take_next(timeout_s):
+                return None
+            timeout_s = deadline - time.monotonic()
 
     def __iter__(self) -> Iterator[Received]:
         """Yield messages without end."""
@@ -109,6 +147,8 @@ class Subscriber:
         """Disconnect; what was not received is dropped."""
         self._socket.close()
         self._context.term()
+        if self._control is not None:
+            self._control.close()
 
     def __enter__(self) -> Self:
         return self
@@ -116,46 +156,119 @@ class Subscriber:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _incoming(self, timeout_s: float) -> Iterator[Received | None]:
-        """Yield what arrives within ``timeout_s``, None for what is no message."""
-        deadline = time.monotonic() + timeout_s
-        while self._socket.poll(milliseconds(timeout_s)):
-            yield self._take(self._socket.recv_multipart())
-            timeout_s = deadline - time.monotonic()
-            if timeout_s <= 0:
-                break
-
-    def _take(self, frames: list[bytes]) -> Received | None:
+    def _take_next(self, timeout_s: float) -> bool:
+        """Wait for whatever comes next, and take it; False if nothing comes."""
+        if not self._socket.poll(milliseconds(timeout_s)):
+            return False
+        frames = self._socket.recv_multipart()
         if frames == [WELCOME]:
-            # There is a connection, so the subscriptions are on their way; a probe sent now comes after them.
-            self.joined.clear()
-            if self._probe:
-                self._socket.unsubscribe(self._probe)
-            self._probe = PROBE + uuid.uuid4().hex.encode()
-            self._socket.subscribe(self._probe)
-            return None
-        if len(frames) == 1 and frames[0].startswith(PROBE):
-            if frames[0] == self._probe:  # else it answers a probe from before the connection was lost
-                self._socket.unsubscribe(self._probe)
-                self._probe = b""
-                self.joined.set()
-            return None
-        try:
-            received = decode(frames)
-        except WireError as error:
-            self.refused += 1
-            _log.warning("refused a message: %.300s", error)
-            return None
-        self._count_lost(received)
-        return received
+            self._probe_anew()
+        elif len(frames) == 1 and frames[0].startswith(PROBE):
+            self._join(frames[0])
+        else:
+            try:
+                self._sort_in(decode(frames))
+            except WireError as error:
+                self._refuse(error)
+        return True
 
-    def _count_lost(self, received: Received) -> None:
+    def _probe_anew(self) -> None:
+        # There is a connection, so the subscriptions are on their way; a probe sent now comes after them.
+        self.joined.clear()
+        if self._probe:
+            self._socket.unsubscribe(self._probe)
+        self._probe = PROBE + uuid.uuid4().hex.encode()
+        self._socket.subscribe(self._probe)
+
+    def _join(self, probe: bytes) -> None:
+        if probe == self._probe:  # else it answers a probe from before the connection was lost
+            self._socket.unsubscribe(self._probe)
+            self._probe = b""
+            self.joined.set()
+
+    def _sort_in(self, received: Received) -> None:
+        """Make a message ready, after what should have come before it."""
         message = received.message
-        key = (message.host, message.boot_id, message.publisher, received.topic)
-        last = self._sequences.get(key)
-        if last is not None:  # else it joined late: what came before was not meant for it
-            self.lost += max(0, message.sequence - last - 1)
-        self._sequences[key] = message.sequence
+        if isinstance(message, StatusMessage) and message.publisher == SERVICE and self.joined.is_set():
+            self._compare(message)
+        source = (message.boot_id, message.publisher, received.topic)
+        expected = self._next.get(source)
+        if expected is None:  # it joined late, and what came before was not meant for it; or it is new
+            expected = 0 if message.boot_id == self._heard_of else message.sequence
+        if message.sequence < expected:
+            return  # it was delivered, or given up
+        self._miss(source, expected, message.sequence)
+        self._remember(source, message.sequence + 1)
+        if message.kind in self._kinds:
+            self._ready.append(received)
+
+    def _compare(self, status: StatusMessage) -> None:
+        """Find what should have come before a heartbeat, by the sequence numbers that it tells."""
+        for topic, following in status.sequences.items():
+            source = (status.boot_id, SERVICE, topic.encode())
+            expected = self._next.get(source)
+            if expected is None:
+                expected = 0 if status.boot_id == self._heard_of else following
+            if following >= expected:
+                self._miss(source, expected, following)
+                self._remember(source, following)
+        self._heard_of = status.boot_id
+
+    def _remember(self, source: _Source, following: int) -> None:
+        self._next[source] = following
+        if len(self._next) > _MAX_TOPICS:
+            del self._next[next(iter(self._next))]
+
+    def _miss(self, source: _Source, expected: int, following: int) -> None:
+        boot_id, publisher, topic = source
+        if expected == following or topic.partition(b"/")[0].decode() not in self._kinds:
+            return
+        if self._control is None:
+            self.lost += following - expected
+            return
+        self._ready.append(
+            Missed(
+                boot_id=boot_id,
+                publisher=publisher,
+                topic=topic.decode(),
+                first=expected,
+                last=following - 1,
+            )
+        )
+
+    def _repair(self, missed: Missed) -> None:
+        """Ask for what is missing, and make ready what comes; the rest is asked for in its turn, or lost."""
+        assert self._control is not None  # noqa: S101
+        found: list[Received | Missed] = []
+        expected = missed.first
+        try:
+            for frames in self._control.replay(missed):
+                received = decode(frames)
+                message = received.message
+                belongs = (message.boot_id, message.publisher, received.topic.decode()) == (
+                    missed.boot_id,
+                    missed.publisher,
+                    missed.topic,
+                )
+                if not belongs or not expected <= message.sequence <= missed.last:
+                    raise WireError("the service replayed what was not asked for")
+                self.lost += message.sequence - expected
+                expected = message.sequence + 1
+                found.append(received)
+        except WireError as error:
+            self._refuse(error)
+        except UserError as error:
+            _log.warning("missed messages are lost: %s", error)
+        self.repaired += len(found)
+        if found and expected <= missed.last:
+            found.append(missed.model_copy(update={"first": expected}))
+        else:
+            self.lost += missed.last + 1 - expected
+        self._ready.extendleft(reversed(found))
+
+    def _refuse(self, error: WireError) -> None:
+        self.refused += 1
+        _log.warning("refused a message: %.300s", error)
 
 
 class LatestSubscriber:

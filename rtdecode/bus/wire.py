@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +34,21 @@ MAX_MESSAGE_BYTES = 64 << 20
 _ANY_MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
 
 
+class Fault(StrEnum):
+    """What is wrong with frames: too few or too short, too long, no valid header, or another's topic."""
+
+    TRUNCATED = "truncated"
+    OVERSIZED = "oversized"
+    MALFORMED = "malformed"
+    TOPIC = "topic"
+
+
 class WireError(ValueError):
     """These frames are no message of this bus, or this message cannot be sent; the text says why."""
+
+    def __init__(self, text: str, fault: Fault = Fault.MALFORMED) -> None:
+        super().__init__(text)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +123,7 @@ def decode(frames: Sequence[bytes]) -> Received:
         it, and the payload that it announces.
     """
     if len(frames) < 2:
-        raise WireError(f"{len(frames)} frames where at least topic and header are needed")
+        raise WireError(f"{len(frames)} frames where at least topic and header are needed", Fault.TRUNCATED)
     name, header, *payload = frames
     _check_size("header", header, MAX_HEADER_BYTES)
     try:
@@ -117,7 +131,9 @@ def decode(frames: Sequence[bytes]) -> Received:
     except ValidationError as error:
         raise WireError(f"header: {validation_line(error)}") from error
     if name != topic(message):
-        raise WireError(f"topic {name[:80]!r} does not belong to the header, {topic(message)[:80]!r} does")
+        raise WireError(
+            f"topic {name[:80]!r} does not belong to the header, {topic(message)[:80]!r} does", Fault.TOPIC
+        )
     _check_payload(message, payload)
     return Received(name, message, tuple(payload))
 
@@ -131,7 +147,8 @@ def floats(frame: bytes, dim: int) -> np.ndarray:
         If it does not hold ``dim`` finite numbers.
     """
     if len(frame) != 4 * dim:
-        raise WireError(f"payload frame of {len(frame)} bytes where {dim} float32 need {4 * dim}")
+        fault = Fault.TRUNCATED if len(frame) < 4 * dim else Fault.OVERSIZED
+        raise WireError(f"payload frame of {len(frame)} bytes where {dim} float32 need {4 * dim}", fault)
     values = np.frombuffer(frame, "<f4")
     if not np.isfinite(values).all():
         raise WireError("payload frame holds numbers that are not finite")
@@ -140,13 +157,14 @@ def floats(frame: bytes, dim: int) -> np.ndarray:
 
 def _check_size(what: str, frame: bytes, allowed: int) -> None:
     if len(frame) > allowed:
-        raise WireError(f"{what} of {len(frame)} bytes, allowed are {allowed}")
+        raise WireError(f"{what} of {len(frame)} bytes, allowed are {allowed}", Fault.OVERSIZED)
 
 
 def _check_payload(message: Message, payload: Sequence[bytes]) -> None:
     dims = [head.dim for head in message.heads] if isinstance(message, EmbeddingMessage) else []
     if len(payload) != len(dims):
-        raise WireError(f"{len(payload)} payload frames where the header announces {len(dims)}")
+        fault = Fault.TRUNCATED if len(payload) < len(dims) else Fault.OVERSIZED
+        raise WireError(f"{len(payload)} payload frames where the header announces {len(dims)}", fault)
     for frame, dim in zip(payload, dims, strict=True):
         _check_size("payload frame", frame, MAX_MESSAGE_BYTES)
         floats(frame, dim)

@@ -141,7 +141,7 @@ class Message(Contract):
     host: str = ""
     boot_id: str = ""
     publisher: str = ""
-    sequence: int = Field(default=0, ge=0)
+    sequence: int = Field(default=0, ge=0, lt=2**63)
     sent_at: float = 0.0
     simulated: bool
 
@@ -398,19 +398,37 @@ class BadChannels(Contract):
     channels: tuple[str, ...]
 
 
+class Missed(Contract):
+    """Messages that did not come: of one start of a publisher and one topic, first to last, both included."""
+
+    boot_id: str
+    publisher: str
+    topic: str
+    first: int = Field(ge=0, lt=2**63)
+    last: int = Field(ge=0, lt=2**63)
+
+
 class ControlRequest(Contract):
-    """Asked of the service on its control socket; ``bad_channels`` belongs to the operation of that name."""
+    """Asked of the service on its control socket.
+
+    ``bad_channels`` belongs to the operation of that name, ``missed`` to ``replay``.
+    """
 
     schema_version: Literal[1] = 1
-    op: Literal["status", "decoders", "stop", "bad_channels"]
+    op: Literal["status", "decoders", "stop", "bad_channels", "replay"]
     bad_channels: BadChannels | None = None
+    missed: Missed | None = None
 
 
 class ControlReply(Contract):
-    """Answer on the control socket; ``decoders`` maps file hash to manifest."""
+    """Answer on the control socket; ``decoders`` maps file hash to manifest.
+
+    ``replayed`` counts the frames of each message that follows this one, verbatim as it was on the bus.
+    """
 
     schema_version: Literal[1] = 1
     ok: bool
     error: str = ""
     status: StatusMessage | None = None
     decoders: dict[str, DecoderManifest] | None = None
+    replayed: tuple[int, ...] | None = None

@@ -97,7 +97,9 @@ class RetrievalWorker:
             If no decoder of the service fits the gallery when they first meet.
         """
         with (
-            Subscriber(self._endpoints.publish, keys=self._keys) as subscriber,
+            Subscriber(
+                self._endpoints.publish, control=self._endpoints.control, keys=self._keys
+            ) as subscriber,
             Publisher(self._endpoints.subscribe, "retrieve", clock=self._clock, keys=self._keys) as publisher,
             ControlClient(self._endpoints.control, keys=self._keys) as control,
         ):
@@ -112,7 +114,7 @@ class RetrievalWorker:
                     self._answer(received, self._clock(), publisher, control)
             self._say(
                 f"stopped: {self.answered} answers, {subscriber.lost} embeddings lost, "
-                f"{subscriber.refused} malformed"
+                f"{subscriber.repaired} fetched again, {subscriber.refused} malformed"
             )
 
     def stop(self) -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import re
 import socket
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import zmq
 
-from rtdecode.bus import Broker, Publisher, Subscriber, WireError
+from rtdecode.bus import Broker, ControlClient, Publisher, Subscriber, WireError
+from rtdecode.bus.broker import HAND_OVER_BYTES, HAND_OVER_MESSAGES
 from rtdecode.bus.sockets import HIGH_WATER_MARK, PROBE, WELCOME
-from rtdecode.bus.wire import MAX_MESSAGE_BYTES, floats
-from rtdecode.contracts import ControlReply
+from rtdecode.bus.wire import MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, decode, encode, floats
+from rtdecode.contracts import ControlReply, StatusMessage
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
-    from rtdecode.contracts import EmbeddingMessage, StatusMessage, VerdictMessage
+    from rtdecode.contracts import ControlRequest, EmbeddingMessage, VerdictMessage
 
 TIMEOUT_S = 20.0
 
@@ -106,7 +111,7 @@ def test_what_workers_publish_reaches_subscribers(broker: Broker, verdict: Verdi
     assert (received.message.publisher, received.message.sent_at) == ("worker", 7.0)
 
 
-def test_a_worker_cannot_speak_for_the_broker(broker: Broker) -> None:
+def test_a_worker_cannot_speak_for_the_broker(broker: Broker, verdict: VerdictMessage) -> None:
     with zmq.Context() as context, context.socket(zmq.SUB) as subscriber, context.socket(zmq.XPUB) as worker:
         for socket_ in (subscriber, worker):
             socket_.setsockopt(zmq.RCVTIMEO, int(TIMEOUT_S * 1000))
@@ -118,9 +123,69 @@ def test_a_worker_cannot_speak_for_the_broker(broker: Broker) -> None:
         assert subscriber.recv_multipart() == [PROBE + b"mine"]
         worker.connect(broker.endpoints.subscribe)
         assert worker.recv() == b"\x01"  # the broker takes what is sent from here on
-        for frames in ([WELCOME], [PROBE + b"mine"], [b"topic", b"header"]):
+        theirs = encode(verdict)
+        for frames in ([WELCOME], [PROBE + b"mine"], theirs):
             worker.send_multipart(frames)
-        assert subscriber.recv_multipart() == [b"topic", b"header"]
+        assert subscriber.recv_multipart() == theirs
+
+
+def test_a_worker_cannot_speak_for_the_service(
+    broker: Broker, verdict: VerdictMessage, status: StatusMessage
+) -> None:
+    context = zmq.Context()
+    worker = context.socket(zmq.XPUB)
+    worker.connect(broker.endpoints.subscribe)
+    with Subscriber(broker.endpoints.publish, ("verdict", "status")) as subscriber:
+        assert subscriber.wait_joined(TIMEOUT_S)
+        assert worker.recv() == b"\x01"
+        broker.publish(verdict)
+        received = subscriber.receive(TIMEOUT_S)
+        assert received is not None
+        for claim in ({"publisher": "service"}, {"boot_id": received.message.boot_id}):
+            for message in (verdict, status.model_copy(update={"sequences": {"verdict/eeg/ridge": 999}})):
+                worker.send_multipart(encode(message.model_copy(update={"sequence": 7, **claim})))
+        worker.send_multipart(encode(verdict.model_copy(update={"publisher": "worker"})))
+        received = subscriber.receive(TIMEOUT_S)
+    assert received is not None
+    assert received.message.publisher == "worker"
+    assert broker.dropped()["worker_forged"] == 4
+    worker.close(linger=0)
+    context.term()
+
+
+def test_what_is_no_message_is_dropped_and_counted(
+    broker: Broker, verdict: VerdictMessage, embedding: EmbeddingMessage, payload: list[np.ndarray]
+) -> None:
+    good = encode(verdict)
+    whole = encode(embedding, payload)
+    junk = {
+        "worker_truncated": [[b"verdict/"], [b""], whole[:3], [*whole[:3], whole[3][:-1]]],
+        "worker_oversized": [
+            [*good, b"more"],
+            [*whole[:3], whole[3] + b"x"],
+            [good[0], good[1] + b" " * MAX_HEADER_BYTES],
+        ],
+        "worker_malformed": [[b"verdict/", b"{}"], [b"\xff", b"\xff" * 100], [good[0], good[1][:-5]]],
+        "worker_topic": [[b"verdict/eeg/other", good[1]], [whole[0], good[1]]],
+    }
+    context = zmq.Context()
+    worker = context.socket(zmq.XPUB)
+    worker.connect(broker.endpoints.subscribe)
+    with context.socket(zmq.SUB) as subscriber:
+        subscriber.linger = 0
+        subscriber.subscribe(b"")
+        subscriber.connect(broker.endpoints.publish)
+        assert subscriber.recv_multipart() == [WELCOME]
+        assert worker.recv() == b"\x01"
+        for frames in chain.from_iterable(junk.values()):
+            worker.send_multipart(frames)
+        worker.send_multipart(good)
+        assert subscriber.recv_multipart() == good  # nothing else came through
+    assert {reason: count for reason, count in broker.dropped().items() if count} == {
+        reason: len(examples) for reason, examples in junk.items()
+    }
+    worker.close(linger=0)
+    context.term()
 
 
 def test_stop_delivers_all_that_was_published_before(verdict: VerdictMessage) -> None:
@@ -156,6 +221,152 @@ def test_a_subscriber_that_never_reads_holds_up_nobody(broker: Broker, embedding
         assert subscriber.lost == 0
     stuck.close(linger=0)
     context.term()
+
+
+def test_a_broker_that_is_held_up_holds_up_nobody(verdict: VerdictMessage) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(_: ControlRequest) -> ControlReply:
+        asked.set()
+        go_on.wait()
+        return ControlReply(ok=True)
+
+    beyond = 50
+    with (
+        Broker("127.0.0.1", 0, 0, 0, slow, clock=lambda: 0.0) as broker,
+        Subscriber(broker.endpoints.publish, ("verdict",)) as subscriber,
+        ControlClient(broker.endpoints.control, TIMEOUT_S) as control,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        assert subscriber.wait_joined(TIMEOUT_S)
+        stopping = thread.submit(control.stop)
+        assert asked.wait(TIMEOUT_S)
+        for _ in range(HAND_OVER_MESSAGES + beyond):  # would never return if publishing waited
+            broker.publish(verdict)
+        assert broker.waiting() == HAND_OVER_MESSAGES
+        assert broker.dropped()["service_overflow"] == beyond
+        go_on.set()
+        stopping.result()
+        assert broker.sequences() == {"verdict/eeg/ridge": HAND_OVER_MESSAGES + beyond}
+
+
+def test_large_messages_are_held_to_a_bound_of_bytes(embedding: EmbeddingMessage) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow(_: ControlRequest) -> ControlReply:
+        asked.set()
+        go_on.wait()
+        return ControlReply(ok=True)
+
+    dim = 1 << 20
+    large = embedding.model_copy(update={"heads": (embedding.heads[0].model_copy(update={"dim": dim}),)})
+    with (
+        Broker("127.0.0.1", 0, 0, 0, slow, clock=lambda: 0.0) as broker,
+        ControlClient(broker.endpoints.control, TIMEOUT_S) as control,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        stopping = thread.submit(control.stop)
+        assert asked.wait(TIMEOUT_S)
+        for _ in range(20):
+            broker.publish(large, [bytes(4 * dim)])
+        assert broker.waiting() == HAND_OVER_BYTES // (4 * dim) - 1  # the headers count, too
+        go_on.set()
+        stopping.result()
+
+
+def test_a_stuck_subscriber_costs_others_nothing_and_knows_what_it_missed(
+    broker: Broker, verdict: VerdictMessage, status: StatusMessage
+) -> None:
+    n = 20_000
+    where = broker.endpoints
+    with (
+        Subscriber(where.publish, ("verdict", "status")) as stuck,
+        Subscriber(where.publish, ("verdict",), control=where.control) as healthy,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        assert stuck.wait_joined(TIMEOUT_S)
+        assert healthy.wait_joined(TIMEOUT_S)
+
+        def read() -> list[int]:
+            sequences = []
+            while len(sequences) < n:
+                received = healthy.receive(0.2)
+                if received is not None:
+                    sequences.append(received.message.sequence)
+                elif published.is_set():
+                    broker.publish(status.model_copy(update={"sequences": broker.sequences()}))
+            return sequences
+
+        def publish(number: int) -> None:
+            for _ in range(number):
+                broker.publish(verdict)
+
+        published = threading.Event()
+        publish(1)  # both know the topic
+        reading = thread.submit(read)
+        publish(n - 1)
+        published.set()
+        assert reading.result() == list(range(n))
+        assert healthy.lost == 0
+        assert broker.dropped()["service_overflow"] == 0
+
+        got = 0
+        while stuck.receive(0.1) is not None:
+            got += 1
+        broker.publish(status.model_copy(update={"state": "stopped", "sequences": broker.sequences()}))
+        for received in stuck:
+            got += 1
+            if isinstance(received.message, StatusMessage) and received.message.state == "stopped":
+                break
+        assert stuck.lost == sum(broker.sequences().values()) - got > 0
+
+
+def test_a_subscriber_that_goes_as_the_broker_stops_takes_nothing_down() -> None:
+    """libzmq aborts the process where half a message is given up as its receiver goes (its issue 3442)."""
+    script = """
+import zmq
+from rtdecode.bus import Broker
+from rtdecode.contracts import ControlReply, Fate, MarkerMessage
+message = MarkerMessage(simulated=True, source="s", label="x" * 9000, stimulus_id=None,
+                        fate=Fate.IGNORED, index=None, stamp=0.0)
+for _ in range(25):
+    broker = Broker("127.0.0.1", 0, 0, 0, lambda _: ControlReply(ok=True), clock=lambda: 0.0)
+    broker.start()
+    context = zmq.Context()
+    stuck = context.socket(zmq.SUB)
+    stuck.set_hwm(10)
+    stuck.subscribe(b"")
+    stuck.connect(broker.endpoints.publish)
+    stuck.recv()
+    for _ in range(800):
+        broker.publish(message)
+    while broker.waiting():
+        pass
+    stuck.close(linger=0)
+    broker.stop(linger_s=0.0)
+    context.term()
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, timeout=100)
+
+
+def test_what_is_forwarded_is_told(verdict: VerdictMessage, status: StatusMessage) -> None:
+    told: list[list[bytes]] = []
+    all_told = threading.Event()
+
+    def on_forwarded(frames: list[bytes]) -> None:
+        told.append(frames)
+        if len(told) == 2:
+            all_told.set()
+
+    with (
+        Broker("127.0.0.1", 0, 0, 0, declines, clock=lambda: 0.0, on_forwarded=on_forwarded) as broker,
+        Publisher(broker.endpoints.subscribe, "worker", clock=lambda: 0.0) as publisher,
+    ):
+        broker.publish(status)
+        assert publisher.connected(TIMEOUT_S)
+        publisher.send(verdict)
+        assert all_told.wait(TIMEOUT_S)
+    assert sorted(decode(frames).message.publisher for frames in told) == ["service", "worker"]
 
 
 def test_a_frame_beyond_the_limit_costs_its_sender_the_connection(

@@ -42,6 +42,7 @@ from rtdecode.contracts import (
     IirSos,
     MarkerMessage,
     Message,
+    Missed,
     Provenance,
     Quality,
     Ranking,
@@ -183,6 +184,7 @@ def _examples() -> list[Contract]:
         clock_uncertainty_s=0.0005,
     )
     bad_channels = BadChannels(stream="eeg", channels=("Fp1",))
+    missed = Missed(boot_id="0" * 32, publisher="service", topic="verdict/eeg/linear-01", first=3, last=5)
     status = StatusMessage(
         **envelope,
         state="live",
@@ -265,7 +267,8 @@ def _examples() -> list[Contract]:
         ),
         status,
         bad_channels,
-        ControlRequest(op="bad_channels", bad_channels=bad_channels),
+        missed,
+        ControlRequest(op="bad_channels", bad_channels=bad_channels, missed=missed),
         ControlReply(ok=True, status=status, decoders={"2c" * 32: manifest}),
     ]
 
