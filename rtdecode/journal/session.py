@@ -164,6 +164,8 @@ def make_folder(root: Path, session: Session, table: Path | None) -> Path:
     """
     start = dt.datetime.fromisoformat(session.started).strftime("%Y-%m-%dT%H-%M-%S")
     folder = root / f"{start}_{secrets.token_hex(2)}"
+    while folder.exists():
+        folder = root / f"{start}_{secrets.token_hex(2)}"
     try:
         folder.mkdir(parents=True)
         if table is not None and session.table is not None:
