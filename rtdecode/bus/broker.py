@@ -129,7 +129,7 @@ class Broker:
     @property
     def is_alive(self) -> bool:
         """Whether it forwards."""
-        return self._hand_over is not None and self._thread.is_alive()
+        return self._wake is not None and self._thread.is_alive()
 
     def start(self) -> None:
         """Bind the sockets and start to forward.
