@@ -35,6 +35,7 @@ _OF_LSL = frozenset(
         "grace_s",
     }
 )
+_OF_DECODING = frozenset({"table", "key", "json_key"})
 _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
 
 
@@ -165,6 +166,8 @@ def replay(
     if out is not None:
         _refuse_options("with --through, which uses no LSL", _OF_LSL)
         _check_out(out)
+    else:
+        _refuse_options("without --through: markers are sent as they were recorded", _OF_DECODING)
     faults = [parse_fault(text) for text in fault_texts]
     from replay.recordings import read_recording
 

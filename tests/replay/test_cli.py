@@ -97,6 +97,13 @@ def test_options_that_have_no_effect_with_a_decoder_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--table t.csv", "--key code", "--json-key image"])
+def test_options_that_have_no_effect_without_a_decoder_are_refused(csv: Path, option: str) -> None:
+    result = CliRunner().invoke(replay, [str(csv), "--units", "uV", *option.split()])
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith(f"{option.split()[0]} has no effect without --through")
+
+
 def test_json_markers_are_read_by_the_key_that_is_stated(tmp_path: Path) -> None:
     write_index_decoder(tmp_path / "d.onnx")
     markers = {50: '"{""image"": ""cat""}"', 150: '"{""image"": 7}"', 250: "response"}

@@ -90,7 +90,7 @@ def test_ready_means_warm_and_fresh(tmp_path: Path) -> None:
     front_end = [design_iir(RATE_HZ, highpass_hz=5.0, order=1)]
     write_index_decoder(tmp_path / "d.onnx", index_manifest(front_end=front_end))
     with ExitStack() as stack:
-        service = stack.enter_context(Service(monitored(lab.config(tmp_path / "d.onnx"))))
+        service = stack.enter_context(Service(monitored(lab.config(tmp_path / "d.onnx", stale_s=30))))
         heard = listen(stack, service, "alarm")
         url = service.health_url
         assert fetch(f"{url}/readyz") == (503, "not ready: the service is connecting\n")
@@ -105,7 +105,9 @@ def test_ready_means_warm_and_fresh(tmp_path: Path) -> None:
         wait_for_state(service, "live")
         assert fetch(f"{url}/readyz") == (200, "ready\n")
         assert fetch(f"{url}/livez") == (200, "alive\n")
-        next(received for received in heard if isinstance(received.message, AlarmMessage))  # it fell silent
+        lab.start -= 60
+        lab.send(10)
+        next(received for received in heard if isinstance(received.message, AlarmMessage))
         code, why = fetch(f"{url}/readyz")
         assert code == 503
         assert why.startswith("not ready: eeg is stale: its newest sample is")

@@ -98,7 +98,7 @@ def test_inlets_get_embeddings_and_answers_with_the_onset_as_stamp(
     embeddings = np.array([[50.0, 70.0], [-50.0, 70.0], [0.0, -70.0]], np.float32)
     gallery = write_gallery(tmp_path / "gallery", description, embeddings, ["here", "there", "elsewhere"])
     with ExitStack() as stack:
-        service = live(stack, lab.config(decoder, timeout_s=0.2))
+        service = live(stack, lab.config(decoder, timeout_s=2))
         bus = stack.enter_context(Subscriber(service.endpoints.publish, ("embedding",)))
         assert bus.wait_joined(TIMEOUT_S)
         retrieval = RetrievalWorker(gallery, service.endpoints, top=2)
@@ -107,8 +107,8 @@ def test_inlets_get_embeddings_and_answers_with_the_onset_as_stamp(
         results = inlet(f"{source_id}-index-embedding")
         answers = inlet(f"{source_id}-answers")
         assert retrieval.ready.wait(TIMEOUT_S)
-        lab.mark(50, "here")
         lab.send(100)
+        lab.mark(50, "here")
         values, stamp = results.pull_sample(TIMEOUT_S)
         verdict, verdict_stamp = answer(answers)
         ranking, ranking_stamp = answer(answers)
