@@ -222,7 +222,7 @@ class Feed(ABC):
 
 
 class SignalFeed(Feed):
-    """Feeds a signal stream to the engine, and windows that are complete to ``on_job``.
+    """Feeds a signal stream to the engine, and windows that are complete to ``on_jobs``.
 
     Parameters
     ----------
@@ -230,16 +230,16 @@ class SignalFeed(Feed):
         Its table in the configuration.
     surroundings
         What it works with.
-    on_job
-        Takes each complete window.
+    on_jobs
+        Takes the windows that a chunk completed.
     """
 
     def __init__(
-        self, stream: SignalStream, surroundings: Surroundings, *, on_job: Callable[[Job], None]
+        self, stream: SignalStream, surroundings: Surroundings, *, on_jobs: Callable[[list[Job]], None]
     ) -> None:
         super().__init__(stream.id, stream.lsl, surroundings)
         self._stream = stream
-        self._on_job = on_job
+        self._on_jobs = on_jobs
         self._newest: float | None = None
         self._flushed = 0
 
@@ -301,8 +301,8 @@ class SignalFeed(Feed):
         if chunk is not None and not self._is_behind(chunk):
             self._newest = float(chunk.stamps[-1]) + offset_s
             self._around.engine.feed(self.name, chunk.samples, chunk.stamps, offset_s, chunk.arrival)
-        for job in self._around.engine.advance(self.name):
-            self._on_job(job)
+        if jobs := self._around.engine.advance(self.name):
+            self._on_jobs(jobs)
         self._look_at_age()
 
     def _abandon(self) -> None:

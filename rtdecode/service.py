@@ -120,6 +120,7 @@ class Service:
         self._offsets = ClockOffsets(on_measured=self._on_measured)
         # The C queue: it wakes its reader soonest. How much may wait is looked after where jobs are put.
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._decoding = threading.Lock()
         self._stop = threading.Event()
         self._state: State = "connecting"
         self._failure: BaseException | None = None
@@ -135,7 +136,7 @@ class Service:
         )
         self._feeds: list[Feed] = [
             *(MarkerFeed(query, surroundings) for query in config.markers.streams),
-            *(SignalFeed(stream, surroundings, on_job=self._enqueue) for stream in config.streams),
+            *(SignalFeed(stream, surroundings, on_jobs=self._take) for stream in config.streams),
         ]
         self._beat_at = self._clock.now()
         self._health = None if config.health.port is None else self._make_health()
@@ -322,6 +323,22 @@ class Service:
         self._state = state
         self._broker.publish(self.status())
 
+    def _take(self, jobs: list[Job]) -> None:
+        """Decode a window, or have it decoded; called by the thread of the stream that completed it.
+
+        One window alone is decoded at once, unless another is being decoded: waking another thread would only
+        take longer. A stream that cannot keep up completes several windows at a time, which then wait in the
+        queue and, when that is full, end as overflow.
+        """
+        if len(jobs) == 1 and self._jobs.empty() and self._decoding.acquire(blocking=False):
+            try:
+                self._engine.decode(jobs[0])
+            finally:
+                self._decoding.release()
+            return
+        for job in jobs:
+            self._enqueue(job)
+
     def _enqueue(self, job: Job) -> None:
         most = self._config.service.queue
         if self._jobs.qsize() < most:
@@ -336,7 +353,8 @@ class Service:
     def _infer(self) -> None:
         try:
             while (job := self._jobs.get()) is not None:
-                self._engine.decode(job)
+                with self._decoding:
+                    self._engine.decode(job)
         except BaseException as error:  # a dead thread must end the service, not hang it
             self._fail(error)
 

@@ -18,9 +18,12 @@ from rtdecode.decoder import Decoder
 from rtdecode.service import Service
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
+
+    from rtdecode.bus.wire import Received
 
 
 @pytest.fixture
@@ -32,6 +35,12 @@ def lab() -> Lab:
 def decoder(tmp_path: Path) -> Path:
     write_index_decoder(tmp_path / "d.onnx", index_manifest(window=(0, 100)))
     return tmp_path / "d.onnx"
+
+
+def await_markers(heard: Iterator[Received], n: int) -> None:
+    """Wait until the service has told of ``n`` markers."""
+    for _ in range(n):
+        next(received for received in heard if received.message.kind == "marker")
 
 
 def test_a_stop_accounts_for_what_is_in_flight(lab: Lab, decoder: Path) -> None:
@@ -97,18 +106,18 @@ def test_a_window_that_finds_the_queue_full_is_an_overflow(
         return run(self, *arguments)
 
     with ExitStack() as stack:
-        service = stack.enter_context(Service(lab.config(decoder, queue=1)))
+        service = stack.enter_context(Service(lab.config(decoder, queue=2)))
         heard = listen(stack, service, "verdict", "marker")
         service.connect()
         monkeypatch.setattr(Decoder, "run", slow_run)
-        lab.mark(0, "first")
+        for label in ("running", "waiting"):  # complete at one sample, so that none is decoded at once
+            lab.mark(0, label)
+        await_markers(heard, 2)
         lab.send(150)
         assert running.wait(30)
         for index in range(4):
-            lab.mark(1 + index, str(index))
-        marked = 0
-        while marked < 5:
-            marked += next(heard).message.kind == "marker"
+            lab.mark(60, str(index))
+        await_markers(heard, 4)
         lab.send(50)
         ends: Counter[Verdict] = Counter()
         for received in heard:
@@ -116,9 +125,34 @@ def test_a_window_that_finds_the_queue_full_is_an_overflow(
                 ends[received.message.verdict] += 1
             if ends[Verdict.OVERFLOW] == 3:
                 go_on.set()
-            if ends.total() == 5:
+            if ends.total() == 6:
                 break
-    assert ends == {Verdict.EMITTED: 2, Verdict.OVERFLOW: 3}
+    assert ends == {Verdict.EMITTED: 3, Verdict.OVERFLOW: 3}
+
+
+def test_a_window_alone_is_decoded_by_the_thread_that_completed_it(
+    lab: Lab, decoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    run = Decoder.run
+
+    def watched_run(self: Decoder, *arguments: object) -> dict[str, np.ndarray]:
+        threads.append(threading.current_thread().name)
+        return run(self, *arguments)
+
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(decoder)))
+        heard = listen(stack, service, "verdict", "marker")
+        service.connect()
+        monkeypatch.setattr(Decoder, "run", watched_run)
+        for sample, labels in ((0, ["alone"]), (200, ["one", "other"])):
+            for label in labels:
+                lab.mark(sample, label)
+            await_markers(heard, len(labels))
+            lab.send(200)
+            for _ in labels:
+                next(r for r in heard if isinstance(r.message, VerdictMessage))
+    assert threads == ["eeg", "inference", "inference"]
 
 
 def test_an_amplifier_that_is_unplugged_and_comes_back_goes_on_in_a_new_segment(
