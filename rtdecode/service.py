@@ -251,7 +251,7 @@ class Service:
             providers={decoder.name: decoder.provider for decoder in self._decoders},
             delays=self._delays,
             alarms=self._alarms.active(),
-            queues={"inference": self._jobs.qsize(), "bus": self._broker.waiting()}
+            queues={"inference": self._jobs.qsize()}
             | ({} if journal is None else {"journal": journal.n_waiting}),
             dropped=self._broker.dropped() | ({} if journal is None else {"journal": journal.n_dropped}),
             sequences=self._broker.sequences(),

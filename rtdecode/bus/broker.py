@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
@@ -42,20 +40,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-HAND_OVER_MESSAGES = 20_000
-HAND_OVER_BYTES = 64 << 20
-"""What the service may publish ahead of the broker's thread."""
-
-_WAKE = "inproc://wake"
+_STOP = "inproc://stop"
 _SUBSCRIBE_TO_ALL = b"\x01"
-_DROPS = ("service_overflow", *(f"worker_{fault}" for fault in Fault), "worker_forged", "control_malformed")
+_DROPS = (*(f"worker_{fault}" for fault in Fault), "worker_forged", "control_malformed")
 
 
 class Broker:
-    """Binds the bus, and forwards on one thread what the service and its workers publish.
+    """Binds the bus, sends what the service publishes, and forwards what its workers publish.
 
-    The thread sleeps until one of its sockets has something; nothing in it polls, and a subscriber that does
-    not read only fills its own queue.
+    Its thread sleeps until one of its sockets has something; nothing in it polls. The socket of the
+    subscribers alone is shared, behind a lock: a thread that publishes sends by itself, since waking another
+    one for it would take longer than all the rest. Sending never waits: a subscriber that does not read only
+    fills its own queue.
 
     Parameters
     ----------
@@ -70,8 +66,8 @@ class Broker:
     keys
         The service's, and who may connect; None where it listens on loopback only, to everybody.
     on_forwarded
-        Told the frames of every message that leaves for the subscribers, the service's and the workers', on
-        the broker's thread: it must neither block nor raise.
+        Told the frames of every message that leaves for the subscribers, the service's and the workers', by
+        the thread that sends it and behind the lock: it must be quick, and must not raise.
     """
 
     def __init__(
@@ -96,14 +92,11 @@ class Broker:
         self._keys = keys
         self._on_forwarded = on_forwarded
         self._envelope = Envelope(SERVICE, clock)
+        # Guards the subscribers' socket (taking it is the memory barrier that ZeroMQ asks for when a socket
+        # changes threads), the envelope and the history.
         self._lock = threading.Lock()
+        self._subscribers: zmq.Socket[bytes] | None = None
         self._door: Door | None = None
-        self._wake: zmq.Socket[bytes] | None = None
-        # What was published and not yet forwarded: sequence number, bytes, frames; None asks for the end.
-        # Each entry has one message on the wake socket, which alone would cost ten times as much for frames.
-        self._waiting: deque[tuple[int, int, list[bytes]] | None] = deque()
-        self._bytes_in = 0  # the publishing threads' count
-        self._bytes_out = 0  # the broker's thread's count
         self._history = History()
         self._dropped = dict.fromkeys(_DROPS, 0)
         self._endpoints: Endpoints | None = None
@@ -129,7 +122,7 @@ class Broker:
     @property
     def is_alive(self) -> bool:
         """Whether it forwards."""
-        return self._wake is not None and self._thread.is_alive()
+        return self._subscribers is not None and self._thread.is_alive()
 
     def start(self) -> None:
         """Bind the sockets and start to forward.
@@ -151,21 +144,19 @@ class Broker:
         self._endpoints = Endpoints(*(s.getsockopt_string(zmq.LAST_ENDPOINT) for s in (xpub, xsub, router)))
         # Not only what subscribers want: a worker's first message would race the news of a subscription.
         xsub.send(_SUBSCRIBE_TO_ALL)
-        inbox = open_socket(self._context, zmq.PULL, _WAKE, queue=0)  # the queue beside it has its own bound
-        inbox.bind(_WAKE)
-        self._wake = open_socket(self._context, zmq.PUSH, _WAKE, queue=0)
-        self._wake.connect(_WAKE)
-        # Starting a thread is a full memory barrier: from here on the sockets are that thread's alone.
+        stop = open_socket(self._context, zmq.PULL, _STOP)
+        stop.bind(_STOP)
+        self._stop = open_socket(self._context, zmq.PUSH, _STOP)
+        self._stop.connect(_STOP)
+        self._subscribers = xpub
+        # Starting a thread is a full memory barrier: from here on all but the first are that thread's alone.
         self._thread = threading.Thread(
-            target=self._forward, args=(xpub, xsub, router, inbox), name="broker", daemon=True
+            target=self._forward, args=(xpub, xsub, router, stop), name="broker", daemon=True
         )
         self._thread.start()
 
     def publish(self, message: Message, payload: Sequence[np.ndarray | bytes] = ()) -> None:
-        """Fill a message's envelope and send it, from any thread, never waiting.
-
-        If the broker's thread is thousands of messages behind, the message is dropped and counted;
-        subscribers then see a jump in the sequence numbers.
+        """Fill a message's envelope and send it, from any thread, never waiting for a subscriber.
 
         Parameters
         ----------
@@ -181,36 +172,24 @@ class Broker:
         RuntimeError
             If the broker is not running.
         """
-        # One queue behind one lock, not one a thread: sequence numbers then leave in order.
-        with self._lock:
-            if self._wake is None:
+        with self._lock:  # sealing too: sequence numbers then leave in order
+            if self._subscribers is None:
                 raise RuntimeError("the broker is not running")
             frames = self._envelope.seal(message, payload)
-            size = sum(map(len, frames))
-            waiting = self._bytes_in - self._bytes_out
-            if len(self._waiting) >= HAND_OVER_MESSAGES or (waiting and waiting + size > HAND_OVER_BYTES):
-                self._dropped["service_overflow"] += 1
-                return
-            self._bytes_in += size
-            self._waiting.append((self._envelope.sequences[frames[0]] - 1, size, frames))
-            self._rouse()
+            sequence = self._envelope.sequences[frames[0]] - 1
+            self._send(self._subscribers, frames, self._envelope.boot_id, SERVICE, sequence)
 
     def sequences(self) -> dict[str, int]:
         """The next sequence number of each topic that the service published, from any thread."""
         with self._lock:
             return {topic.decode(): sequence for topic, sequence in self._envelope.sequences.items()}
 
-    def waiting(self) -> int:
-        """How many published messages its thread has not taken yet, from any thread."""
-        return len(self._waiting)
-
     def dropped(self) -> dict[str, int]:
         """What was thrown away so far, by side and reason, from any thread.
 
-        ``service_overflow``: the broker's thread was too far behind. ``worker_truncated``, ``…_oversized``,
-        ``…_malformed``, ``…_topic``: frames that are no message; ``worker_forged``: a message in the
-        service's name. ``control_malformed``: what is no question. ``stranger``: connections with an unknown
-        key.
+        ``worker_truncated``, ``…_oversized``, ``…_malformed``, ``…_topic``: frames that are no message;
+        ``worker_forged``: a message in the service's name. ``control_malformed``: what is no question.
+        ``stranger``: connections with an unknown key.
         """
         return {**self._dropped, "stranger": 0 if self._door is None else self._door.refused}
 
@@ -223,12 +202,11 @@ class Broker:
             How long subscribers may take to fetch what is queued for them.
         """
         with self._lock:
-            if self._wake is None:
+            if self._subscribers is None:
                 return
-            self._waiting.append(None)
-            self._rouse()
-            self._wake.close(linger=-1)  # its other end reads on until the stop
-            self._wake = None
+            self._subscribers = None
+        self._stop.send(b"")
+        self._stop.close(linger=-1)  # its other end reads on until the stop
         self._thread.join()
         end_context(self._context, linger_s)
 
@@ -259,55 +237,49 @@ class Broker:
             ) from error
         return socket
 
-    def _rouse(self) -> None:
-        assert self._wake is not None  # noqa: S101
-        with contextlib.suppress(zmq.Again):  # had the thread ended, nobody would be there
-            self._wake.send(b"", zmq.NOBLOCK)
-
     def _forward(
         self,
         xpub: zmq.Socket[bytes],
         xsub: zmq.Socket[bytes],
         router: zmq.Socket[bytes],
-        inbox: zmq.Socket[bytes],
+        stop: zmq.Socket[bytes],
     ) -> None:
         door = self._door
-        sockets = [inbox, xsub, xpub, router, *([] if door is None else [door.socket])]
+        own = [stop, xsub, router, *([] if door is None else [door.socket])]
+        # Of the shared socket only its file descriptor is watched, which says that there may be news.
+        news = xpub.getsockopt(zmq.FD)
         poller = zmq.Poller()
-        for socket in sockets:
-            poller.register(socket, zmq.POLLIN)
+        for watched in (*own, news):
+            poller.register(watched, zmq.POLLIN)
         try:
             while True:
                 # One message of each a round: none can starve the others.
                 ready = dict(poller.poll())
-                if inbox in ready:
-                    inbox.recv()
-                    entry = self._waiting.popleft()
-                    if entry is None:
-                        break
-                    sequence, size, frames = entry
-                    self._bytes_out += size
-                    self._send(xpub, frames, self._envelope.boot_id, SERVICE, sequence)
+                if stop in ready:
+                    break
                 if xsub in ready:
                     self._pass_on(xsub.recv_multipart(), xpub)
-                if xpub in ready:
-                    subscription = xpub.recv_multipart()[0]
-                    if subscription.startswith(b"\x01" + PROBE):
-                        xpub.send(subscription[1:])
+                if news in ready:
+                    with self._lock:
+                        _take_subscriptions(xpub)
                 if router in ready:
                     self._answer(router)
                 if door is not None and door.socket in ready:
                     door.answer()
         finally:
-            for socket in sockets:
+            with self._lock:
+                xpub.close(linger=-1)
+            for socket in own:
                 socket.close(linger=-1)
 
     def _send(
         self, xpub: zmq.Socket[bytes], frames: list[bytes], boot_id: str, publisher: str, sequence: int
     ) -> None:
+        """Send, keep and tell of a message; behind the lock."""
         xpub.send_multipart(frames)
         self._history.add(boot_id, publisher, sequence, frames)
         self._on_forwarded(frames)
+        _take_subscriptions(xpub)  # sending may have used up the sign that there are some
 
     def _pass_on(self, frames: list[bytes], xpub: zmq.Socket[bytes]) -> None:
         """Forward what a worker published, if it is a message and in the worker's own name."""
@@ -320,7 +292,8 @@ class Broker:
         if message.publisher == SERVICE or message.boot_id == self._envelope.boot_id:
             self._dropped["worker_forged"] += 1
             return
-        self._send(xpub, frames, message.boot_id, message.publisher, message.sequence)
+        with self._lock:
+            self._send(xpub, frames, message.boot_id, message.publisher, message.sequence)
 
     def _answer(self, router: zmq.Socket[bytes]) -> None:
         peer, *frames = router.recv_multipart()
@@ -332,7 +305,8 @@ class Broker:
             request = ControlRequest.model_validate_json(frames[1], strict=True)
             if request.op == "replay":
                 if request.missed is not None:
-                    replayed = self._history.find(request.missed)
+                    with self._lock:
+                        replayed = self._history.find(request.missed)
                 reply = ControlReply(ok=True, replayed=tuple(map(len, replayed)))
             else:
                 reply = self._on_control(request)
@@ -344,6 +318,14 @@ class Broker:
             _log.exception("control request failed")
             body = _declined(type(error).__name__)
         router.send_multipart([peer, b"", body.encode(), *chain.from_iterable(replayed)])
+
+
+def _take_subscriptions(xpub: zmq.Socket[bytes]) -> None:
+    """Read what subscribers asked for, and answer probes."""
+    while int(xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        subscription = xpub.recv_multipart()[0]
+        if subscription.startswith(b"\x01" + PROBE):
+            xpub.send(subscription[1:])
 
 
 def _declined(reason: str) -> str:

@@ -25,7 +25,7 @@ _STEPS = 4096
 
 
 class History:
-    """The latest messages, by publisher's start, topic and sequence number; one thread owns it.
+    """The latest messages, by publisher's start, topic and sequence number; one thread at a time.
 
     Parameters
     ----------

@@ -214,8 +214,6 @@ def test_what_was_published_before_it_joined_is_no_loss(
         where = broker.endpoints
         for _ in range(5):
             broker.publish(verdict)
-        while broker.waiting():
-            pass
         with Subscriber(where.publish, ("verdict", "status"), control=where.control) as subscriber:
             assert subscriber.wait_joined(TIMEOUT_S)
             heartbeat(broker, status)
