@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from replay.virtual import VirtualClock
 from rtdecode.bus.wire import WireError
-from rtdecode.config import MarkerSettings, ServiceSettings
+from rtdecode.config import MarkerSettings, QualitySettings, ServiceSettings
 from rtdecode.contracts import EmbeddingMessage, Verdict, VerdictMessage
 from rtdecode.engine import Engine
 from rtdecode.errors import UserError, validation_line
 from rtdecode.gate import MarkerGate
-from rtdecode.journal.events import Admitted, Advanced, Connected, Disconnected, Lost
+from rtdecode.journal.events import Admitted, Advanced, Connected, DeclaredBad, Disconnected, Lost
 from rtdecode.journal.messages import read_line, read_lines
 from rtdecode.journal.reader import Fed
 from rtdecode.journal.session import PACKAGES
@@ -177,6 +177,8 @@ def _tell(engine: Engine, clock: VirtualClock, entry: Entry) -> list[Job]:
         case Advanced():
             clock.time = entry.now
             return engine.advance(entry.stream)
+        case DeclaredBad():
+            engine.declare_bad(entry.stream, entry.channels)
         case Disconnected():
             engine.disconnect(entry.stream, entry.verdict, entry.reason)
     return []
@@ -199,6 +201,7 @@ def _engine(
     try:
         markers = MarkerSettings.model_validate({**configuration["markers"], "table": session.table})
         settings = ServiceSettings.model_validate(configuration["service"])
+        quality = QualitySettings.model_validate(configuration["quality"])
     except (KeyError, TypeError) as error:
         raise UserError(f"{session.folder}: its session.json lacks a configuration ({error})") from error
     except ValidationError as error:
@@ -211,6 +214,7 @@ def _engine(
         clock,
         emit,
         settings,
+        quality=quality,
         strides_ms={
             decoder.name: place.stride_ms
             for decoder, place in zip(decoders, places, strict=True)

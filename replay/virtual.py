@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from replay.faults import Fault
     from replay.layout import Layout
     from replay.recordings.recording import Recording
+    from rtdecode.config import QualitySettings
     from rtdecode.contracts import Accounts, Message
     from rtdecode.decoder import Decoder
 
@@ -102,6 +103,7 @@ def run_virtual(
     *,
     gate: MarkerGate | None = None,
     settings: ServiceSettings | None = None,
+    quality: QualitySettings | None = None,
     strides_ms: Mapping[str, float] | None = None,
     chunk: int = 32,
     faults: Sequence[Fault] = (),
@@ -119,7 +121,7 @@ def run_virtual(
         Each answers each accepted marker, or in continuous mode each stride.
     gate
         Decides about markers; by default each is accepted and its label is its stimulus.
-    settings
+    settings, quality
         As in the live service's configuration.
     strides_ms
         Strides of the decoders in continuous mode, by name, milliseconds.
@@ -143,6 +145,7 @@ def run_virtual(
         clock,
         run.take,
         settings or ServiceSettings(),
+        quality=quality,
         strides_ms=strides_ms,
     )
     programme = Programme(recording, Grid.of(recording, chunk, speed=1.0), faults=faults, seed=seed)

@@ -13,6 +13,7 @@ from rtdecode.errors import UserError
 
 _COMMANDS = {
     "serve": "rtdecode.service:serve",
+    "control": "rtdecode.control_cli:control",
     "retrieve": "rtdecode.workers.retrieve:retrieve",
     "outlet": "rtdecode.workers.outlet:outlet",
     "inspect": "rtdecode.inspect:inspect",

@@ -6,18 +6,19 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from rtdecode.contracts import Quality, Verdict
 from rtdecode.errors import MismatchError
 from rtdecode.signal.bridging import GapPolicy
 from rtdecode.signal.markers import Marker, TriggerDetector, TriggerSettings
 from rtdecode.signal.track import Chunk, Closed, Cut, Track
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    import numpy as np
-
-    from rtdecode.config import ServiceSettings, TriggerChannel
-    from rtdecode.contracts import Channel, Request, Verdict
+    from rtdecode.config import QualitySettings, ServiceSettings, TriggerChannel
+    from rtdecode.contracts import Channel, Request
     from rtdecode.decoder import Binding, Decoder
     from rtdecode.sources.base import StreamDescription
 
@@ -56,11 +57,12 @@ class StreamFacts:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One window on its way to its decoder, which rebuilds missing channels as ``binding`` says."""
+    """One window on its way to its decoder, which rebuilds missing and bad channels as ``binding`` says."""
 
     cut: Cut
     decoder: Decoder
     binding: Binding
+    quality: Quality
     track: Track
     facts: StreamFacts
 
@@ -74,13 +76,29 @@ class Ending:
     facts: StreamFacts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Lane:
-    """Decoders that share channels and front end, so that one track serves them."""
+    """Decoders that share channels and front end, so that one track serves them.
+
+    ``binding`` is another one after channels were declared bad.
+    """
 
     track: Track
     binding: Binding
     decoders: dict[str, Decoder]
+
+    def quality(self, cut: Cut) -> Quality:
+        """What one should know of a window before trusting it."""
+        found, missing = cut.findings, self.binding.missing
+        return Quality(
+            missing_channels=missing,
+            bad_channels=self.binding.bad,
+            nan_channels=found.nan,
+            flat_channels=tuple(name for name in found.flat if name not in missing),
+            railed_channels=found.railed,
+            out_of_range_channels=found.out_of_range,
+            bridged_samples=cut.bridged_samples,
+        )
 
 
 @dataclass(slots=True)
@@ -110,6 +128,10 @@ class Connection:
         Seconds from a marker to the picture on the screen.
     settings
         Timeouts and the gap rules.
+    quality
+        What a channel's range is, and which windows are not decoded.
+    bad
+        Channels declared bad.
     strides_ms
         Strides of the decoders in continuous mode, by name, milliseconds of the recording.
     first_segment
@@ -130,11 +152,14 @@ class Connection:
         triggers: Sequence[TriggerChannel],
         marker_delay_s: float,
         settings: ServiceSettings,
+        quality: QualitySettings,
+        bad: Collection[str],
         strides_ms: Mapping[str, float],
         first_segment: int,
     ) -> None:
         self.facts = facts
         self._stream_id = stream_id
+        self._rules = quality
         self._marker_delay_s = marker_delay_s
         # In a replay that runs faster, a second of the recording lasts less.
         self._delay_s = facts.delay_s / facts.speed
@@ -160,10 +185,16 @@ class Connection:
                 timeout_s=settings.timeout_s,
                 gap_s=settings.gap_s,
                 policy=policy,
+                max_peak_to_peak=np.array(
+                    [
+                        quality.max_peak_to_peak.get(channel.type, np.inf)
+                        for channel in group[0].manifest.signal.channels
+                    ]
+                ),
                 speed=facts.speed,
                 first_segment=first_segment,
             )
-            bindings = [decoder.bind(stream_id, facts.channels, facts.rate_hz) for decoder in group]
+            bindings = [decoder.bind(stream_id, facts.channels, facts.rate_hz, bad) for decoder in group]
             self._lanes.append(_Lane(track, bindings[0], {decoder.name: decoder for decoder in group}))
         self._triggers = [self._trigger(trigger) for trigger in triggers]
 
@@ -243,13 +274,7 @@ class Connection:
 
     def take(self, now: float) -> list[Job | Ending]:
         """Windows that are complete, and requests that ended without one, since the last call."""
-        return [
-            Ending(item, lane.decoders[item.request.decoder], self.facts)
-            if isinstance(item, Closed)
-            else Job(item, lane.decoders[item.request.decoder], lane.binding, lane.track, self.facts)
-            for lane in self._lanes
-            for item in lane.track.take(now)
-        ]
+        return [self._ready(lane, item) for lane in self._lanes for item in lane.track.take(now)]
 
     def close(self, verdict: Verdict, reason: str) -> list[Ending]:
         """End all that still waits."""
@@ -258,6 +283,59 @@ class Connection:
             for lane in self._lanes
             for closed in lane.track.close(verdict, reason)
         ]
+
+    def bindings(self, bad: Collection[str]) -> list[Binding]:
+        """Bind all decoders anew, with these channels declared bad; any thread may ask.
+
+        Raises
+        ------
+        MismatchError
+            If a decoder cannot do without them.
+        """
+        return [
+            next(iter(lane.decoders.values())).bind(
+                self._stream_id, self.facts.channels, self.facts.rate_hz, bad
+            )
+            for lane in self._lanes
+        ]
+
+    def rebind(self, bindings: Sequence[Binding]) -> None:
+        """Use other bindings for the windows that are taken from now on."""
+        for lane, binding in zip(self._lanes, bindings, strict=True):
+            lane.binding = binding
+
+    def _ready(self, lane: _Lane, item: Cut | Closed) -> Job | Ending:
+        decoder = lane.decoders[item.request.decoder]
+        if isinstance(item, Closed):
+            return Ending(item, decoder, self.facts)
+        quality = lane.quality(item)
+        if reason := self._fault(quality):
+            closed = Closed(item.request, item.marker, Verdict.ARTEFACT, reason)
+            return Ending(closed, decoder, self.facts)
+        return Job(item, decoder, lane.binding, quality, lane.track, self.facts)
+
+    def _fault(self, quality: Quality) -> str:
+        """Why a window is not to be decoded, if it is not; channels that are rebuilt do no harm."""
+        most_bad, most_bridged = self._rules.reject_bad_channels, self._rules.reject_bridged_samples
+        if most_bad is not None:
+            rebuilt = {*quality.missing_channels, *quality.bad_channels}
+            odd = {
+                what: [name for name in names if name not in rebuilt]
+                for what, names in (
+                    ("no numbers", quality.nan_channels),
+                    ("flat", quality.flat_channels),
+                    ("railed", quality.railed_channels),
+                    ("out of range", quality.out_of_range_channels),
+                )
+            }
+            n = len({name for names in odd.values() for name in names})
+            if n > most_bad:
+                told = "; ".join(f"{what}: {', '.join(names)}" for what, names in odd.items() if names)
+                return f"{n} channels are not fit to be decoded ({told}), more than {most_bad}"
+        if most_bridged is not None and quality.bridged_samples > most_bridged:
+            n = quality.bridged_samples
+            return f"{n} samples of the window were lost and put in, more than {most_bridged}"
+        return ""
 
     def _gap_policy(self, settings: ServiceSettings) -> GapPolicy:
         policy = GapPolicy(settings.gap_policy, settings.max_bridged_samples)

@@ -16,7 +16,7 @@ from rtdecode.providers import usable_providers
 from rtdecode.signal.repair import interpolation_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from rtdecode.contracts import Channel
@@ -41,12 +41,15 @@ class Binding:
         Index in the stream of each decoder channel ``(n_channels,)``; -1 for a channel that the stream lacks.
     missing
         Names of the lacking channels, rebuilt from their neighbours.
+    bad
+        Names of the channels that are there but declared bad, rebuilt likewise.
     repair
         Matrix ``(n_channels, n_channels)`` that rebuilds them, for :meth:`Decoder.run`, or None.
     """
 
     pick: np.ndarray
     missing: tuple[str, ...]
+    bad: tuple[str, ...]
     repair: np.ndarray | None
 
     def select(self, samples: np.ndarray) -> np.ndarray:
@@ -92,7 +95,9 @@ class Decoder:
         """The decoder's name, from its manifest."""
         return self.manifest.name
 
-    def bind(self, stream: str, channels: Sequence[Channel], rate_hz: float) -> Binding:
+    def bind(
+        self, stream: str, channels: Sequence[Channel], rate_hz: float, bad: Collection[str] = ()
+    ) -> Binding:
         """Match a stream's channels to the decoder's by name.
 
         Parameters
@@ -103,12 +108,14 @@ class Decoder:
             All channels of the stream, in its order.
         rate_hz
             Its native rate.
+        bad
+            Channels declared bad.
 
         Raises
         ------
         MismatchError
-            If rate, type or unit differ, or a channel is missing that may not be rebuilt; all differences at
-            once.
+            If rate, type or unit differ, or a channel is missing or bad that may not be rebuilt; all
+            differences at once.
         """
         signal = self.manifest.signal
         offered = {channel.name: index for index, channel in enumerate(channels)}
@@ -125,17 +132,24 @@ class Decoder:
                 for field in ("type", "unit")
                 if getattr(found, field) != getattr(wanted, field)
             ]
-        pick = np.array([offered.get(channel.name, -1) for channel in signal.channels], dtype=np.intp)
-        missing = tuple(channel.name for channel in signal.channels if channel.name not in offered)
-        if missing and (self.manifest.on_missing == "refuse" or len(missing) > self.manifest.max_missing):
-            most = self.manifest.max_missing
+        wanted_names = [channel.name for channel in signal.channels]
+        pick = np.array([offered.get(name, -1) for name in wanted_names], dtype=np.intp)
+        missing = tuple(name for name in wanted_names if name not in offered)
+        declared = tuple(name for name in offered if name in bad and name in wanted_names)
+        most = self.manifest.max_missing if self.manifest.on_missing == "repair" else 0
+        if len(missing) + len(declared) > most:
             allowed = f" (it rebuilds at most {most})" if most else ""
-            faults.append(
-                f"channels missing: {_shorten(missing)}{allowed}; the stream has {_shorten(tuple(offered))}"
-            )
+            if declared:
+                faults.append(
+                    f"channels declared bad: {_shorten(declared)}{allowed or ' (it rebuilds none)'}"
+                )
+            if missing:
+                has = _shorten(tuple(offered))
+                faults.append(f"channels missing: {_shorten(missing)}{allowed}; the stream has {has}")
         if faults:
             raise MismatchError(f"stream {stream!r} does not fit decoder {self.name!r}: {'; '.join(faults)}")
-        return Binding(pick, missing, self._repair(pick) if missing else None)
+        lost = [name in missing or name in declared for name in wanted_names]
+        return Binding(pick, missing, declared, self._repair(np.flatnonzero(lost)) if any(lost) else None)
 
     def run(self, windows: np.ndarray, repair: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Decode windows.
@@ -145,7 +159,7 @@ class Decoder:
         windows : array of shape (batch, n_samples, n_channels), float32
             After the front end, at the native rate.
         repair : array of shape (n_channels, n_channels), optional
-            Rebuilds missing channels; see :class:`Binding`.
+            Rebuilds missing and bad channels; see :class:`Binding`.
 
         Returns
         -------
@@ -190,13 +204,13 @@ class Decoder:
             onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name == SPATIAL_INPUT
         )
 
-    def _repair(self, pick: np.ndarray) -> np.ndarray:
+    def _repair(self, lost: np.ndarray) -> np.ndarray:
         positions = [channel.position_m for channel in self.manifest.signal.channels]
         if any(position is None for position in positions):
             raise MismatchError(
-                f"decoder {self.name!r} cannot rebuild missing channels: its manifest has no sensor positions"
+                f"decoder {self.name!r} cannot rebuild channels: its manifest has no sensor positions"
             )
-        return interpolation_matrix(np.array(positions, dtype=float), np.flatnonzero(pick < 0).tolist())
+        return interpolation_matrix(np.array(positions, dtype=float), lost.tolist())
 
 
 def open_session(data: bytes) -> onnxruntime.InferenceSession:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from rtdecode.config import QualitySettings
 from rtdecode.connection import Connection, Ending, Job, StreamFacts
 from rtdecode.contracts import (
     EmbeddingMessage,
     HeadOutput,
     MarkerMessage,
-    Quality,
     Request,
     Stamps,
     Verdict,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from rtdecode.config import ServiceSettings, TriggerChannel
     from rtdecode.contracts import Accounts, Message
-    from rtdecode.decoder import Decoder
+    from rtdecode.decoder import Binding, Decoder
     from rtdecode.gate import MarkerGate
     from rtdecode.signal.markers import Marker
     from rtdecode.sources.base import Clock
@@ -75,6 +75,9 @@ class Recorder(Protocol):
     def advanced(self, stream_id: str, now: float) -> None:
         """A stream was advanced at ``now``, and that had an effect."""
 
+    def declared_bad(self, stream_id: str, channels: tuple[str, ...]) -> None:
+        """Channels of a stream were declared bad, from its next chunk on."""
+
     def disconnected(self, stream_id: str, verdict: Verdict, reason: str) -> None:
         """A stream was disconnected."""
 
@@ -84,7 +87,8 @@ class _Stream:
     """One signal stream of the configuration, connected or not.
 
     ``connection`` is set and cleared by the thread that feeds the stream, under the engine's lock, so that a
-    marker meets either a connection that will take it from the inbox, or none.
+    marker meets either a connection that will take it from the inbox, or none. ``rebound`` are bindings that
+    the connection is to use from the next chunk on.
     """
 
     decoders: list[Decoder]
@@ -93,6 +97,8 @@ class _Stream:
     simulated: bool = False
     next_segment: int = 0
     bridged: int = 0
+    bad: tuple[str, ...] = ()
+    rebound: list[Binding] | None = None
 
     def take(self) -> list[tuple[int, Marker]]:
         """Empty the inbox; under the engine's lock."""
@@ -104,7 +110,7 @@ class Engine:
     """From chunks and markers to messages, with exactly one verdict a request.
 
     ``connect``, ``feed``, ``advance`` and ``disconnect`` of one stream belong to one thread, ``decode`` to
-    another, ``admit`` to any.
+    another, ``admit`` and ``declare_bad`` to any.
 
     Parameters
     ----------
@@ -118,6 +124,8 @@ class Engine:
         Where messages go.
     settings
         Timeouts and the gap rules.
+    quality
+        What is told of each window, and which are not decoded.
     strides_ms
         Strides of the decoders in continuous mode, by name, milliseconds.
     triggers
@@ -141,6 +149,7 @@ class Engine:
         emit: Emit,
         settings: ServiceSettings,
         *,
+        quality: QualitySettings | None = None,
         strides_ms: Mapping[str, float] | None = None,
         triggers: Sequence[TriggerChannel] = (),
         marker_delay_s: float = 0.0,
@@ -154,6 +163,7 @@ class Engine:
         self._clock = clock
         self._settings = settings
         self._emit = emit
+        self._quality = quality or QualitySettings()
         self._strides_ms = dict(strides_ms or {})
         self._triggers = tuple(triggers)
         self._marker_delay_s = marker_delay_s
@@ -161,6 +171,8 @@ class Engine:
         self._ledger = Ledger()
         # Guards gate, ledger, which streams are connected and what is in their inboxes.
         self._lock = threading.Lock()
+        # Held while a stream is bound to its decoders.
+        self._binding = threading.Lock()
         # Held from a marker's fate until every stream has it: the order of both is then one.
         self._admission = threading.Lock()
 
@@ -197,21 +209,66 @@ class Engine:
             If it does not fit a decoder, or lacks a trigger channel.
         """
         stream = self._streams[stream_id]
-        connection = Connection(
-            stream_id,
-            facts,
-            stream.decoders,
-            triggers=[trigger for trigger in self._triggers if trigger.stream == stream_id],
-            marker_delay_s=self._marker_delay_s,
-            settings=self._settings,
-            strides_ms=self._strides_ms,
-            first_segment=stream.next_segment,
-        )
-        with self._lock:
-            stream.connection = connection
-            stream.simulated = stream.simulated or facts.simulated
-            if self._recorder is not None:
-                self._recorder.connected(stream_id, facts)
+        with self._binding:
+            connection = Connection(
+                stream_id,
+                facts,
+                stream.decoders,
+                triggers=[trigger for trigger in self._triggers if trigger.stream == stream_id],
+                marker_delay_s=self._marker_delay_s,
+                settings=self._settings,
+                quality=self._quality,
+                bad=stream.bad,
+                strides_ms=self._strides_ms,
+                first_segment=stream.next_segment,
+            )
+            with self._lock:
+                stream.connection = connection
+                stream.rebound = None
+                stream.simulated = stream.simulated or facts.simulated
+                if self._recorder is not None:
+                    self._recorder.connected(stream_id, facts)
+
+    def declare_bad(self, stream_id: str, channels: Sequence[str]) -> None:
+        """Rebuild channels of a stream from their neighbours from its next chunk on, also after it was lost.
+
+        Parameters
+        ----------
+        stream_id
+            Identifier in the configuration.
+        channels
+            All that are bad; what was declared before and is not among them is taken back.
+
+        Raises
+        ------
+        UserError
+            If there is no such stream or channel, or a decoder cannot do without them; nothing is changed.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            raise UserError(f"no stream {stream_id!r}: there is {', '.join(self._streams)}")
+        bad = tuple(dict.fromkeys(channels))
+        known = {channel.name for decoder in stream.decoders for channel in decoder.manifest.signal.channels}
+        with self._binding:
+            connection = stream.connection
+            if connection is not None:
+                known |= {channel.name for channel in connection.facts.channels}
+            if unknown := [name for name in bad if name not in known]:
+                raise UserError(
+                    f"stream {stream_id!r} has no channel {', '.join(unknown)}: `rtdecode inspect` tells the "
+                    "names that its decoders know"
+                )
+            if connection is not None:
+                rebound = connection.bindings(bad)
+            else:  # as far as can be said before it comes
+                rebound = None
+                for decoder in stream.decoders:
+                    signal = decoder.manifest.signal
+                    decoder.bind(stream_id, signal.channels, signal.rate_hz, bad)
+            with self._lock:
+                stream.bad, stream.rebound = bad, rebound
+                if self._recorder is not None:
+                    self._recorder.declared_bad(stream_id, bad)
 
     def disconnect(self, stream_id: str, verdict: Verdict, reason: str) -> None:
         """End all that waits for this stream's data; markers that come from now on end at once."""
@@ -296,8 +353,11 @@ class Engine:
             self.admit(marker, stream_id)
         with self._lock:
             markers = stream.take()
+            rebound, stream.rebound = stream.rebound, None
             if self._recorder is not None:
                 self._recorder.fed(stream_id, samples, stamps, offset_s, arrival)
+        if rebound is not None:
+            connection.rebind(rebound)
         # Before the chunk is fed: a chunk may be longer than what the ring keeps.
         self._open_requests(connection, markers)
         self._open(connection.feed(samples, stamps, times, arrival))
@@ -369,7 +429,7 @@ class Engine:
                     inference_start=start,
                     inference_end=end,
                 ),
-                quality=Quality(missing_channels=job.binding.missing, bridged_samples=cut.bridged_samples),
+                quality=job.quality,
                 heads=tuple(
                     HeadOutput(name=head.name, role=head.role, dim=head.space.dim)
                     for head in decoder.manifest.heads

@@ -28,23 +28,24 @@ from rtdecode.config import ServeConfig
 from rtdecode.contracts import AlarmCode, ControlReply, Delay, EmbeddingMessage, StatusMessage, Verdict
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
+from rtdecode.errors import UserError
 from rtdecode.feeds import Feed, MarkerFeed, SignalFeed, Surroundings
 from rtdecode.gate import MarkerGate
 from rtdecode.journal.session import Session
 from rtdecode.journal.writer import Journal
-from rtdecode.output import write_file
+from rtdecode.output import counts_text, write_file
 from rtdecode.sources.clock_offsets import ClockOffsets
 from rtdecode.sources.lsl import LslClock
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
 
     from rtdecode.bus.sockets import Endpoints
     from rtdecode.connection import Job
-    from rtdecode.contracts import ControlRequest, Fate, Message
+    from rtdecode.contracts import ControlRequest, Message
     from rtdecode.health.health import Health
     from rtdecode.stimuli import MappingReport
 
@@ -110,6 +111,7 @@ class Service:
             self._clock,
             self._publish,
             config.service,
+            quality=config.quality,
             strides_ms=self._strides_ms,
             triggers=config.markers.triggers,
             marker_delay_s=config.markers.delay_s,
@@ -214,7 +216,7 @@ class Service:
             self._broker.publish(status)
             self._beat_at = self._clock.now()
             beats += 1
-            if beats % _BEATS_PER_LOG == 0 and (progress := _counts(status.accounts.requests)) != told:
+            if beats % _BEATS_PER_LOG == 0 and (progress := counts_text(status.accounts.requests)) != told:
                 log.info("requests so far: %s", progress)
                 told = progress
 
@@ -379,6 +381,15 @@ class Service:
             return ControlReply(
                 ok=True, decoders={decoder.sha256: decoder.manifest for decoder in self._decoders}
             )
+        if request.op == "bad_channels":
+            declared = request.bad_channels
+            if declared is None:
+                return ControlReply(ok=False, error="name a stream, and its bad channels")
+            try:
+                self._engine.declare_bad(declared.stream, declared.channels)
+            except UserError as error:
+                return ControlReply(ok=False, error=str(error))
+            log.info("stream %s: bad channels: %s", declared.stream, ", ".join(declared.channels) or "none")
         if request.op == "stop":
             self.request_stop()
         return ControlReply(ok=True, status=self.status())
@@ -427,8 +438,8 @@ def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
             log.info("health: %s/readyz, /livez, /metrics", service.health_url)
         service.wait()
     accounts, mapping = service.status().accounts, service.mapping()
-    log.info("markers: %s", _counts(accounts.markers))
-    log.info("requests: %s", _counts(accounts.requests))
+    log.info("markers: %s", counts_text(accounts.markers))
+    log.info("requests: %s", counts_text(accounts.requests))
     if mapping is not None and mapping.mismatches:
         log.warning(
             "the markers fell out of step with their table %d times and found it again %d times; %d markers "
@@ -452,7 +463,3 @@ def _favour_latency() -> None:
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(_SWITCH_S)
-
-
-def _counts(counts: Mapping[Fate, int] | Mapping[Verdict, int]) -> str:
-    return ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "none"

@@ -36,6 +36,17 @@ def index_channels(n: int = 3) -> tuple[Channel, ...]:
     return tuple(Channel(name=f"CH{i}", type="eeg", unit="V") for i in range(n))
 
 
+def placed_channels(n: int = 5) -> tuple[Channel, ...]:
+    """The same on an arc over the head, so that one can be rebuilt from the others."""
+    angles = np.linspace(0, np.pi, n)
+    return tuple(
+        channel.model_copy(
+            update={"position_m": (0.09 * float(np.cos(a)), 0.01 * i, 0.09 * float(np.sin(a)))}
+        )
+        for i, (channel, a) in enumerate(zip(index_channels(n), angles, strict=True))
+    )
+
+
 def index_manifest(
     *,
     rate_hz: float = 256.0,

@@ -62,11 +62,11 @@ class Lab:
     def mark(self, sample: int, label: str) -> None:
         self.experiment.push_sample([label], self.start + sample / RATE_HZ)
 
-    def config(self, decoder: Path, **service: object) -> ServeConfig:
+    def config(self, *decoders: Path, stride_ms: float | None = None, **service: object) -> ServeConfig:
         return ServeConfig(
             streams=[{"id": "eeg", "lsl": {"source_id": self.source_id}}],
             markers={"streams": [{"source_id": f"{self.source_id}-markers"}]},
-            decoders=[{"path": decoder}],
+            decoders=[{"path": decoder, "stride_ms": stride_ms} for decoder in decoders],
             bus={"publish_port": 0, "subscribe_port": 0, "control_port": 0},
             service=service,
         )

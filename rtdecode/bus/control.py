@@ -9,10 +9,11 @@ import zmq
 from pydantic import ValidationError
 
 from rtdecode.bus.sockets import client_keys, milliseconds, open_socket
-from rtdecode.contracts import ControlReply, ControlRequest
+from rtdecode.contracts import BadChannels, ControlReply, ControlRequest
 from rtdecode.errors import UserError, validation_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rtdecode.contracts import DecoderManifest, Missed, StatusMessage
@@ -58,6 +59,11 @@ class ControlClient:
         if decoders is None:
             raise UserError(f"the service at {self._endpoint} answered without its decoders")
         return decoders
+
+    def declare_bad(self, stream: str, channels: Sequence[str]) -> None:
+        """Declare channels of a stream bad, all that are: what is not among them is taken back."""
+        declared = BadChannels(stream=stream, channels=tuple(channels))
+        self._ask_for_frames(ControlRequest(op="bad_channels", bad_channels=declared))
 
     def stop(self) -> None:
         """Ask the service to stop; it answers before it does."""

@@ -11,6 +11,7 @@ import numpy as np
 from rtdecode.signal.alignment import Alignment, SampleClock
 from rtdecode.signal.bridging import Bridges
 from rtdecode.signal.front_end import FrontEnd
+from rtdecode.signal.quality import Screening
 from rtdecode.signal.ring import NotYetError, Ring
 
 if TYPE_CHECKING:
@@ -34,12 +35,15 @@ class Chunk:
         The same in our clock, with the configured delay applied.
     arrival
         When the chunk reached us, in our clock.
+    held : array of shape (n, n_channels), bool, optional
+        Where a number was put in the place of what was none; None for nowhere.
     """
 
     samples: npt.NDArray[np.float64]
     stamps: npt.NDArray[np.float64]
     times: npt.NDArray[np.float64]
     arrival: float
+    held: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.samples) == len(self.stamps) == len(self.times):
@@ -52,7 +56,8 @@ class Chunk:
         if start == 0 and stop == len(self.times):
             return self
         rows = slice(start, stop)
-        return Chunk(self.samples[rows], self.stamps[rows], self.times[rows], self.arrival)
+        held = None if self.held is None else self.held[rows]
+        return Chunk(self.samples[rows], self.stamps[rows], self.times[rows], self.arrival, held)
 
 
 class Segment:
@@ -70,12 +75,21 @@ class Segment:
         Channels, rate and front end.
     capacity
         Number of samples kept.
+    max_peak_to_peak : array of shape (n_channels,), optional
+        Beyond this a channel is out of range, SI units.
     speed
         How many times as fast as real time the stamps run.
     """
 
     def __init__(
-        self, index: int, origin: int, signal: SignalContract, capacity: int, *, speed: float = 1.0
+        self,
+        index: int,
+        origin: int,
+        signal: SignalContract,
+        capacity: int,
+        *,
+        max_peak_to_peak: npt.NDArray[np.float64] | None = None,
+        speed: float = 1.0,
     ) -> None:
         n_channels = len(signal.channels)
         self.index = index
@@ -84,6 +98,9 @@ class Segment:
         self.ended = False
         self.ring = Ring(capacity, n_channels)
         self.bridges = Bridges()
+        self.screening = Screening(
+            [channel.name for channel in signal.channels], signal.rate_hz, capacity, max_peak_to_peak
+        )
         self._front_end = FrontEnd(signal.front_end, n_channels, signal.rate_hz)
         self._clock = SampleClock(signal.rate_hz * speed, capacity)
         self._provenance = Ring(capacity, 3, np.float64)
@@ -103,6 +120,7 @@ class Segment:
         if is_bridge:
             self.bridges.add(self.end, self.end + len(chunk.times), self.ring.first)
         self.ring.append(self._front_end.process(chunk.samples))
+        self.screening.append(chunk.samples, chunk.held, is_bridge=is_bridge)
         self._clock.append(chunk.times)
         provenance = np.empty((len(chunk.times), 3))
         provenance[:, 0] = chunk.stamps

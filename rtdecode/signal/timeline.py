@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,11 +12,14 @@ import numpy as np
 from rtdecode.contracts import Verdict
 from rtdecode.signal.alignment import SETTLE_S
 from rtdecode.signal.bridging import GapPolicy, between
+from rtdecode.signal.quality import Holder
 from rtdecode.signal.ring import LeftRingError, NotYetError
 from rtdecode.signal.segment import Chunk, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy.typing as npt
 
     from rtdecode.contracts import SignalContract
     from rtdecode.signal.markers import Marker
@@ -78,6 +81,7 @@ class Piece(NamedTuple):
 class Timeline:
     """Lays the chunks of a stream out in segments; a new one begins wherever the stamps jump.
 
+    What is no number never gets further: the last number of its channel is held.
     Where the gap policy allows, a jump forwards is bridged instead, and the segment goes on.
 
     Parameters
@@ -93,6 +97,8 @@ class Timeline:
         a sample period.
     policy
         Which gaps are bridged, and by what.
+    max_peak_to_peak : array of shape (n_channels,), optional
+        Beyond this a channel is out of range, SI units.
     speed, first_segment
         See :class:`~rtdecode.signal.track.Track`.
     """
@@ -105,11 +111,14 @@ class Timeline:
         gap_s: float,
         *,
         policy: GapPolicy | None = None,
+        max_peak_to_peak: npt.NDArray[np.float64] | None = None,
         speed: float = 1.0,
         first_segment: int = 0,
     ) -> None:
         self._signal = signal
         self._policy = policy or GapPolicy()
+        self._max_peak_to_peak = max_peak_to_peak
+        self._holder = Holder(len(signal.channels))
         self._speed = speed
         self._first_segment = first_segment
         self._period_s = 1.0 / (signal.rate_hz * speed)
@@ -150,6 +159,9 @@ class Timeline:
         times = chunk.times
         if not len(times):
             return
+        samples, held = self._holder.process(chunk.samples)
+        if held is not None:
+            chunk = replace(chunk, samples=samples, held=held)
         steps = np.empty(len(times))
         np.subtract(times[1:], times[:-1], out=steps[1:])
         steps[0] = times[0] - self._last_time
@@ -175,7 +187,14 @@ class Timeline:
             if self._segments:
                 self._segments[-1].finish()
                 index = self._segments[-1].index + 1
-            running = Segment(index, self._n_samples, self._signal, self._capacity, speed=self._speed)
+            running = Segment(
+                index,
+                self._n_samples,
+                self._signal,
+                self._capacity,
+                max_peak_to_peak=self._max_peak_to_peak,
+                speed=self._speed,
+            )
             self._segments = [*self._segments[-1:], running]
         self._segments[-1].append(chunk, is_bridge=piece.is_bridge)
         if piece.is_bridge:

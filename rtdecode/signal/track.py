@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rtdecode.contracts import SignalContract, Window
     from rtdecode.signal.bridging import GapPolicy
     from rtdecode.signal.markers import Marker
+    from rtdecode.signal.quality import Findings
     from rtdecode.signal.ring import Ring
     from rtdecode.signal.segment import Segment
     from rtdecode.signal.timeline import Point
@@ -40,8 +41,8 @@ class Cut:
     segment, start, onset_sample
         Where it was cut: first sample of the window and sample of the onset, counted from the first sample of
         that segment. It is a later one than the request's where the stream broke off between the two.
-    bridged_samples
-        How many of its samples were put in for lost ones.
+    bridged_samples, findings
+        How many of its samples were put in for lost ones, and what its raw samples looked like.
     residual_us
         Marker minus the onset sample's time, microseconds.
     data_source, data_corrected, data_arrival
@@ -57,6 +58,7 @@ class Cut:
     start: int
     onset_sample: int
     bridged_samples: int
+    findings: Findings
     residual_us: float
     data_source: float
     data_corrected: float
@@ -147,6 +149,8 @@ class Track:
         period.
     policy
         Which gaps are bridged; none by default.
+    max_peak_to_peak : array of shape (n_channels,), optional
+        Beyond this a channel is out of range, SI units.
     speed
         How many times as fast as real time the stream runs: its stamps lie that much closer.
     first_segment
@@ -164,6 +168,7 @@ class Track:
         ring_s: float = 10.0,
         gap_s: float = 0.1,
         policy: GapPolicy | None = None,
+        max_peak_to_peak: npt.NDArray[np.float64] | None = None,
         speed: float = 1.0,
         first_segment: int = 0,
     ) -> None:
@@ -177,7 +182,14 @@ class Track:
         last = max((window.last_sample for window in windows.values()), default=0)
         reach = max(last, 0) - min(first, 0) + 1
         self._timeline = Timeline(
-            signal, reach, ring_s, gap_s, policy=policy, speed=speed, first_segment=first_segment
+            signal,
+            reach,
+            ring_s,
+            gap_s,
+            policy=policy,
+            max_peak_to_peak=max_peak_to_peak,
+            speed=speed,
+            first_segment=first_segment,
         )
         self._waiting: list[_Waiting] = []
         self._answers: list[Cut | Closed] = []
@@ -369,6 +381,7 @@ class Track:
             start=start,
             onset_sample=place.sample,
             bridged_samples=segment.bridges.count(start, stop),
+            findings=segment.screening.findings(start, stop),
             residual_us=place.residual_us,
             data_source=stamp,
             data_corrected=time,

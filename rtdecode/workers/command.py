@@ -1,4 +1,4 @@
-"""What the commands of all workers share: options that say where the service is, and an end by signal."""
+"""What the commands that talk to a service share: options that say where it is, and an end by signal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from rtdecode.bus import Endpoints
+from rtdecode.bus import ControlClient, Endpoints
+from rtdecode.bus.sockets import endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,24 +29,29 @@ class Worker(Protocol):
         """End :meth:`run` soon, from any thread or a signal handler."""
 
 
+_HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Where the service runs.")
+_CONTROL_PORT = click.option(
+    "--control-port", default=5557, type=_PORT, show_default=True, help="control_port in its [bus]."
+)
+_KEYS = click.option(
+    "--keys",
+    type=click.Path(path_type=Path),
+    help="This client's file of `rtdecode keys`, if the service demands keys.",
+)
+
+
 def bus_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of ``[bus]``; it takes what they say as ``endpoints`` and ``keys``."""
 
-    @click.option("--host", default="127.0.0.1", show_default=True, help="Where the service runs.")
+    @_HOST
     @click.option(
         "--publish-port", default=5555, type=_PORT, show_default=True, help="publish_port in its [bus]."
     )
     @click.option(
         "--subscribe-port", default=5556, type=_PORT, show_default=True, help="subscribe_port in its [bus]."
     )
-    @click.option(
-        "--control-port", default=5557, type=_PORT, show_default=True, help="control_port in its [bus]."
-    )
-    @click.option(
-        "--keys",
-        type=click.Path(path_type=Path),
-        help="This worker's file of `rtdecode keys`, if the service demands keys.",
-    )
+    @_CONTROL_PORT
+    @_KEYS
     @functools.wraps(command)
     def with_endpoints(
         *, host: str, publish_port: int, subscribe_port: int, control_port: int, **options: Any
@@ -53,6 +59,20 @@ def bus_options(command: Callable[..., None]) -> Callable[..., None]:
         command(endpoints=Endpoints.at(host, publish_port, subscribe_port, control_port), **options)
 
     return with_endpoints
+
+
+def control_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where a service's control socket is; it takes a ``control``."""
+
+    @_HOST
+    @_CONTROL_PORT
+    @_KEYS
+    @functools.wraps(command)
+    def with_control(*, host: str, control_port: int, keys: Path | None, **options: Any) -> None:
+        with ControlClient(endpoint(host, control_port), keys=keys) as control:
+            command(control=control, **options)
+
+    return with_control
 
 
 def run_until_signalled(worker: Worker) -> None:

@@ -14,7 +14,7 @@ def rtdecode(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command_of_every_floor() -> None:
     shown = rtdecode("--help").stdout
-    for command in ("demo", "doctor", "inspect", "outlet", "replay", "retrieve", "serve", "train"):
+    for command in ("control", "demo", "doctor", "inspect", "outlet", "replay", "retrieve", "serve", "train"):
         assert f"\n  {command} " in shown
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
-from index_decoder import index_channels, index_manifest, write_index_decoder
+from index_decoder import index_channels, index_manifest, placed_channels, write_index_decoder
 from onnx import TensorProto, helper
 
 from rtdecode.contracts import Channel
@@ -47,13 +47,7 @@ def test_all_that_does_not_fit_is_said_at_once(path: Path) -> None:
 
 
 def test_a_missing_channel_is_rebuilt_where_the_manifest_allows(tmp_path: Path) -> None:
-    angles = np.linspace(0, np.pi, 5)
-    channels = [
-        Channel(
-            name=f"CH{i}", type="eeg", unit="V", position_m=(0.09 * np.cos(a), 0.01 * i, 0.09 * np.sin(a))
-        )
-        for i, a in enumerate(angles)
-    ]
+    channels = placed_channels()
     write_index_decoder(
         tmp_path / "d.onnx", index_manifest(channels=channels, on_missing="repair", max_missing=1)
     )
@@ -65,6 +59,29 @@ def test_a_missing_channel_is_rebuilt_where_the_manifest_allows(tmp_path: Path) 
     np.testing.assert_allclose(decoder.run(window, binding.repair)["embedding"], 7.0, rtol=1e-4)
     with pytest.raises(MismatchError, match="rebuilds at most 1"):
         decoder.bind("eeg", channels[2:], 256.0)
+
+
+def test_a_channel_declared_bad_is_rebuilt_like_a_missing_one(tmp_path: Path) -> None:
+    channels = placed_channels(6)
+    manifest = index_manifest(channels=channels, on_missing="repair", max_missing=2)
+    write_index_decoder(tmp_path / "d.onnx", manifest)
+    decoder = Decoder(tmp_path / "d.onnx")
+    window = np.random.default_rng(0).normal(size=(1, 21, 6)).astype(np.float32)
+    missing = decoder.bind("eeg", channels[1:], 256.0)
+    bad = decoder.bind("eeg", channels, 256.0, ["CH0", "not of this decoder"])
+    assert (bad.missing, bad.bad) == ((), ("CH0",))
+    assert bad.repair is not None
+    np.testing.assert_array_equal(bad.repair, missing.repair)
+    assert bad.select(window[0]).tolist() == window[0].tolist()
+    both = decoder.bind("eeg", channels[1:], 256.0, ["CH3"])
+    assert (both.missing, both.bad) == (("CH0",), ("CH3",))
+    with pytest.raises(MismatchError, match=r"declared bad: CH3, CH4 \(it rebuilds at most 2\)"):
+        decoder.bind("eeg", channels[1:], 256.0, ["CH3", "CH4"])
+
+
+def test_a_decoder_that_rebuilds_no_channel_refuses_bad_ones(path: Path) -> None:
+    with pytest.raises(MismatchError, match=r"declared bad: CH1 \(it rebuilds none\)"):
+        Decoder(path).bind("eeg", index_channels(), 256.0, ["CH1"])
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

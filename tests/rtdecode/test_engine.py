@@ -5,16 +5,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
-from index_decoder import index_channels, index_manifest, write_index_decoder
+from index_decoder import index_channels, index_manifest, placed_channels, write_index_decoder
 from onnx import numpy_helper
 
-from rtdecode.config import ServiceSettings, TriggerChannel
+from rtdecode.config import QualitySettings, ServiceSettings, TriggerChannel
 from rtdecode.connection import StreamFacts
-from rtdecode.contracts import Channel, EmbeddingMessage, Fate, MarkerMessage, Verdict, VerdictMessage
+from rtdecode.contracts import (
+    Channel,
+    EmbeddingMessage,
+    Fate,
+    MarkerMessage,
+    Quality,
+    Verdict,
+    VerdictMessage,
+)
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.gate import MarkerGate
+from rtdecode.signal.design import design_iir
 from rtdecode.signal.markers import Marker
 
 if TYPE_CHECKING:
@@ -283,6 +292,9 @@ class Tape:
     def advanced(self, *event: object) -> None:
         self.events.append(("advance", *event))
 
+    def declared_bad(self, *event: object) -> None:
+        self.events.append(("declare_bad", *event))
+
     def disconnected(self, *event: object) -> None:
         self.events.append(("disconnect", *event))
 
@@ -431,3 +443,173 @@ def test_growing_windows_answer_one_marker_in_order_each_when_it_is_complete(tmp
         ("until102", "picture", 150),
         ("until204", "picture", 250),
     ]
+
+
+@pytest.fixture
+def repairing(tmp_path: Path) -> Decoder:
+    """Five channels; the first, which holds the index, is rebuilt as zero from the others."""
+    manifest = index_manifest(channels=placed_channels(), on_missing="repair", max_missing=1)
+    write_index_decoder(tmp_path / "repairing.onnx", manifest)
+    return Decoder(tmp_path / "repairing.onnx")
+
+
+def decoded(bench: Bench) -> list[tuple[list[float], tuple[str, ...]]]:
+    """Each embedding, and which channels were said to be bad."""
+    return [
+        (payload[0].tolist(), message.quality.bad_channels)
+        for message, payload in bench.said
+        if isinstance(message, EmbeddingMessage)
+    ]
+
+
+def test_a_channel_declared_bad_is_rebuilt_from_the_next_chunk_on_until_it_is_taken_back(
+    repairing: Decoder,
+) -> None:
+    bench = Bench([repairing])
+    bench.connect(placed_channels())
+    silent = np.zeros((100, 2))
+    bench.mark(50 / RATE_HZ)
+    bench.mark(150 / RATE_HZ)
+    bench.feed(100, silent)
+    bench.engine.declare_bad("eeg", ["CH0"])
+    bench.feed(100, silent)
+    bench.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
+    bench.connect(placed_channels())
+    bench.mark(250 / RATE_HZ)
+    bench.mark(350 / RATE_HZ)
+    bench.feed(100, silent)
+    bench.engine.declare_bad("eeg", [])
+    bench.feed(100, silent)
+    whole, rebuilt, still_rebuilt, taken_back = decoded(bench)
+    assert whole == ([50, 70], ())
+    assert rebuilt == ([0, 0], ("CH0",))
+    assert still_rebuilt == ([0, 0], ("CH0",))
+    assert taken_back == ([350, 370], ())
+
+
+def test_channels_may_be_declared_bad_while_the_stream_is_away(repairing: Decoder) -> None:
+    bench = Bench([repairing])
+    bench.engine.declare_bad("eeg", ["CH0"])
+    bench.connect(placed_channels())
+    bench.mark(50 / RATE_HZ)
+    bench.feed(100, np.zeros((100, 2)))
+    assert decoded(bench) == [([0, 0], ("CH0",))]
+    bench.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
+    with pytest.raises(MismatchError, match=r"bad: CH0 .*missing: CH4 .*at most 1"):
+        bench.connect(placed_channels()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("stream", "channels", "why"),
+    [
+        ("meg", ["CH0"], "no stream 'meg': there is eeg"),
+        ("eeg", ["CH0", "Cz"], "has no channel Cz"),
+        ("eeg", ["CH1", "CH2"], r"declared bad: CH1, CH2 \(it rebuilds at most 1\)"),
+    ],
+)
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_declaration_that_cannot_be_followed_changes_nothing(
+    repairing: Decoder, stream: str, channels: list[str], why: str, is_connected: bool
+) -> None:
+    bench = Bench([repairing])
+    if is_connected:
+        bench.connect(placed_channels())
+    bench.engine.declare_bad("eeg", ["CH3"])
+    with pytest.raises(UserError, match=why):
+        bench.engine.declare_bad(stream, channels)
+    if not is_connected:
+        bench.connect(placed_channels())
+    bench.mark(50 / RATE_HZ)
+    bench.feed(100, np.zeros((100, 2)))
+    assert decoded(bench) == [([50, 70], ("CH3",))]
+
+
+def test_what_is_odd_in_a_window_is_told(decoder: Decoder) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.mark(50 / RATE_HZ)
+    bench.feed(100)
+    (message,) = bench.of(EmbeddingMessage)
+    # The index as volts is far too large, and the other channels do not move.
+    assert message.quality == Quality(flat_channels=("CH1", "CH2"), out_of_range_channels=("CH0",))
+
+
+@pytest.mark.parametrize(("most", "verdict"), [(2, Verdict.ARTEFACT), (3, Verdict.EMITTED)])
+def test_a_window_with_too_many_bad_channels_is_not_decoded(
+    decoder: Decoder, most: int, verdict: Verdict
+) -> None:
+    bench = Bench([decoder], quality=QualitySettings(reject_bad_channels=most))
+    bench.connect()
+    bench.mark(50 / RATE_HZ)
+    bench.feed(100)
+    (message,) = bench.of(VerdictMessage)
+    assert message.verdict is verdict
+    assert len(bench.of(EmbeddingMessage)) == (verdict is Verdict.EMITTED)
+    if verdict is Verdict.ARTEFACT:
+        assert "3 channels" in message.reason
+        assert "flat: CH1, CH2; out of range: CH0" in message.reason
+    assert bench.engine.accounts().n_open == 0
+
+
+def test_channels_that_are_rebuilt_do_not_count_as_bad_ones(repairing: Decoder) -> None:
+    rules = QualitySettings(reject_bad_channels=0)
+    bench = Bench([repairing], quality=rules)
+    bench.connect(placed_channels())
+    bench.engine.declare_bad("eeg", ["CH0"])
+    rng = np.random.default_rng(0)
+    bench.mark(50 / RATE_HZ)
+    bench.feed(100, 1e-5 * rng.normal(size=(100, 2)))
+    (message,) = bench.of(VerdictMessage)
+    assert message.verdict is Verdict.ARTEFACT
+    assert "CH0" not in message.reason
+    assert "2 channels" in message.reason
+
+
+@pytest.mark.parametrize(("most", "verdict"), [(8, Verdict.ARTEFACT), (9, Verdict.EMITTED)])
+def test_a_window_with_too_many_bridged_samples_is_not_decoded(
+    decoder: Decoder, most: int, verdict: Verdict
+) -> None:
+    settings = ServiceSettings(gap_s=0.01, gap_policy="interpolate", max_bridged_samples=9)
+    bench = Bench([decoder], settings, quality=QualitySettings(reject_bridged_samples=most))
+    bench.connect()
+    bench.feed(100)
+    bench.n_lost = 9
+    bench.mark(95 / RATE_HZ)
+    bench.feed(100)
+    (message,) = bench.of(VerdictMessage)
+    assert message.verdict is verdict
+    assert ("9 samples" in message.reason) == (verdict is Verdict.ARTEFACT)
+
+
+def test_one_sample_that_is_no_number_spoils_no_later_window(tmp_path: Path) -> None:
+    step = design_iir(RATE_HZ, highpass_hz=20.0)
+    write_index_decoder(tmp_path / "d.onnx", index_manifest(front_end=[step]))
+    bench = Bench([Decoder(tmp_path / "d.onnx")], triggers=[])
+    bench.connect((*index_channels(), Channel(name="EOG", type="eog", unit="V")))
+    bench.mark(150 / RATE_HZ)
+    bench.mark(250 / RATE_HZ)
+    bench.feed(160, np.zeros(160))
+    samples = np.full((1, 4), np.nan)
+    stamps = np.array([160 / RATE_HZ])
+    bench.engine.feed("eeg", samples, stamps, 0.0, bench.time)
+    bench.n_samples += 1
+    bench.feed(139, np.zeros(139))
+    with_nan, after = bench.of(EmbeddingMessage)
+    assert with_nan.quality.nan_channels == ("CH0", "CH1", "CH2")
+    assert after.quality.nan_channels == ()
+
+
+def test_a_declaration_is_recorded_so_that_another_engine_says_the_same(repairing: Decoder) -> None:
+    tape = Tape()
+    live = Bench([repairing], recorder=tape)
+    live.engine.declare_bad("eeg", ["CH3"])
+    live.connect(placed_channels())
+    for index, bad in enumerate((["CH0"], [], ["CH0"])):
+        live.feed(50, np.zeros((50, 2)))
+        live.mark((50 * index + 40) / RATE_HZ)
+        live.engine.declare_bad("eeg", bad)
+    live.feed(50, np.zeros((50, 2)))
+    again = Bench([repairing])
+    tape.tell(again)
+    assert decoded(again) == decoded(live)
+    assert [bad for _, bad in decoded(live)] == [("CH0",), (), ("CH0",)]

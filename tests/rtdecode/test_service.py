@@ -9,12 +9,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from index_decoder import index_manifest, write_index_decoder
-from lab import Lab, listen, wait_for_state
+from index_decoder import index_manifest, placed_channels, write_index_decoder
+from lab import RATE_HZ, Lab, listen, wait_for_state
 
 from rtdecode.bus.control import ControlClient
 from rtdecode.contracts import EmbeddingMessage, Fate, Verdict, VerdictMessage
 from rtdecode.decoder import Decoder
+from rtdecode.errors import UserError
 from rtdecode.service import Service
 
 if TYPE_CHECKING:
@@ -180,6 +181,90 @@ def test_an_amplifier_that_is_unplugged_and_comes_back_goes_on_in_a_new_segment(
         embedding = next(message for message in heard if isinstance(message, EmbeddingMessage))
         assert (embedding.label, embedding.segment, embedding.onset_sample) == ("back", 1, 30)
     assert service.status().accounts.n_open == 0
+
+
+def test_growing_windows_answer_one_marker_in_order_each_when_its_data_are_there(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Decoders of 200, 400 and 800 ms; the data of the longest come in three parts."""
+    paths = []
+    for ms in (800, 200, 400):
+        last = round(1e-3 * ms * RATE_HZ)
+        paths.append(tmp_path / f"{ms}.onnx")
+        write_index_decoder(paths[-1], index_manifest(name=f"ms{ms}", window=(0, last)))
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(*paths)))
+        heard = (r.message for r in listen(stack, service, "embedding", "marker"))
+        service.connect()
+        lab.mark(10, "picture")
+        assert next(message for message in heard if message.kind == "marker").fate is Fate.ACCEPTED
+        answered = []
+        for n in (80, 40, 110):  # up to sample 79, 119, 229; the windows end with 61, 112, 215
+            lab.send(n)
+            message = next(message for message in heard if isinstance(message, EmbeddingMessage))
+            answered.append((message.request.decoder, message.request.index, message.onset_sample))
+    assert answered == [("ms200", 0, 10), ("ms400", 0, 10), ("ms800", 0, 10)]
+    assert service.status().accounts.n_open == 0
+
+
+def test_continuous_mode_answers_each_stride_and_no_marker(lab: Lab, decoder: Path) -> None:
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(decoder, stride_ms=250.0)))
+        heard = (r.message for r in listen(stack, service, "embedding"))
+        service.connect()
+        lab.mark(10, "picture")
+        lab.send(300)
+        embeddings = [next(m for m in heard if isinstance(m, EmbeddingMessage)) for _ in range(4)]
+    assert [(m.request.origin, m.request.index, m.onset_sample, m.label) for m in embeddings] == [
+        ("stride", n, 64 * n, "") for n in range(4)
+    ]
+    accounts = service.status().accounts
+    assert {verdict: n for verdict, n in accounts.requests.items() if n} == {
+        Verdict.EMITTED: 4,
+        Verdict.SHUTDOWN: 1,
+    }
+    assert accounts.n_open == 0
+
+
+def test_lost_samples_that_were_bridged_are_told_in_status_and_quality(lab: Lab, decoder: Path) -> None:
+    bridging = {"gap_policy": "interpolate", "gap_s": 0.02, "max_bridged_samples": 20}
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(decoder, **bridging)))
+        heard = (r.message for r in listen(stack, service, "embedding"))
+        service.connect()
+        lab.mark(60, "picture")
+        lab.send(100)
+        lab.n_samples += 20
+        lab.send(100)
+        message = next(m for m in heard if isinstance(m, EmbeddingMessage))
+        assert (message.segment, message.onset_sample) == (0, 60)
+        assert message.quality.bridged_samples == 20
+        assert service.status().streams["eeg"].bridged_samples == 20
+
+
+def test_a_channel_is_declared_bad_while_the_service_runs(lab: Lab, tmp_path: Path) -> None:
+    channels = placed_channels(5)
+    lab.unplug()
+    lab.plug_in([channel.name for channel in channels])
+    manifest = index_manifest(channels=channels, on_missing="repair", max_missing=1)
+    write_index_decoder(tmp_path / "d.onnx", manifest)
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(tmp_path / "d.onnx")))
+        heard = (r.message for r in listen(stack, service, "embedding"))
+        service.connect()
+        with ControlClient(service.endpoints.control) as control:
+            control.declare_bad("eeg", ["CH2"])
+            with pytest.raises(UserError, match="rebuilds at most 1"):
+                control.declare_bad("eeg", ["CH2", "CH3"])
+            lab.mark(10, "picture")
+            lab.send(50)
+            message = next(m for m in heard if isinstance(m, EmbeddingMessage))
+            assert message.quality.bad_channels == ("CH2",)
+            control.declare_bad("eeg", [])
+            lab.mark(60, "picture")
+            lab.send(50)
+            message = next(m for m in heard if isinstance(m, EmbeddingMessage))
+            assert message.quality.bad_channels == ()
 
 
 def test_markers_that_come_while_it_stops_are_accounted_for(lab: Lab, decoder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from rtdecode.bus import Broker, ControlClient, NoAnswerError
-from rtdecode.contracts import ControlReply, ControlRequest
+from rtdecode.contracts import BadChannels, ControlReply, ControlRequest
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,8 +80,14 @@ def test_the_question_asked_is_the_one_answered() -> None:
         ControlClient(broker.endpoints.control) as client,
     ):
         assert client.decoders() == {}
+        client.declare_bad("eeg", ["Cz", "Pz"])
         client.stop()
-    assert [request.op for request in asked] == ["decoders", "stop"]
+    assert [request.op for request in asked] == ["decoders", "bad_channels", "stop"]
+    assert [request.bad_channels for request in asked] == [
+        None,
+        BadChannels(stream="eeg", channels=("Cz", "Pz")),
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

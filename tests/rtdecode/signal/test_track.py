@@ -867,3 +867,43 @@ def test_each_stride_of_each_segment_is_answered_once_as_a_marker_at_its_sample_
             at_onset.setdefault((segment, onset), set()).add(window)
     assert all(of_segment == list(range(len(of_segment))) for of_segment in indices.values())
     assert all(len(same) == 1 for same in at_onset.values())
+
+
+# ---------------------------------------------------------------- quality
+
+
+@settings(max_examples=30, deadline=None)
+@given(borders=st.lists(st.integers(0, 400), max_size=20), seed=st.integers(0, 100), jump=st.integers(0, 12))
+def test_what_is_told_of_windows_with_no_numbers_and_lost_samples_does_not_depend_on_the_chunks(
+    borders: list[int], seed: int, jump: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    samples = rng.normal(size=(400, 2))
+    samples[rng.random((400, 2)) < 0.02] = np.nan
+    samples[220:300, 1] = 0.25
+    times = regular(400)
+    times[200:] += jump / RATE_HZ
+    signal = signal_of([design_iir(RATE_HZ, highpass_hz=20.0)])
+    windows = {"linear": Window(first_sample=0, last_sample=50)}
+
+    def play(borders: list[int]) -> list[tuple[Answer, object, int]]:
+        policy = GapPolicy("interpolate", 10)
+        track = Track(
+            "eeg", signal, windows, gap_s=0.01, policy=policy, max_peak_to_peak=np.array([4.0, 4.0])
+        )
+        for index in range(0, 400, 9):
+            track.mark(marker_at(float(times[index]), sample=index), index)
+        answers = []
+        for rows in np.split(np.arange(400), sorted(borders)):
+            track.feed(Chunk(samples[rows], times[rows], times[rows], 0.0))
+            for answer in track.take(-np.inf):
+                if isinstance(answer, Cut):
+                    assert np.isfinite(answer.window).all()
+                    answers.append((told(answer), answer.findings, answer.bridged_samples))
+        return answers
+
+    expected = play([])
+    assert any(findings.flat == ("c1",) for _, findings, _ in expected)
+    assert any(findings.nan for _, findings, _ in expected)
+    assert play(borders) == expected
+    assert play(list(range(1, 400))) == expected
