@@ -114,7 +114,7 @@ class MarkerSettings(Section):
 
 
 class DecoderEntry(Section):
-    """``[[decoders]]``: one ONNX decoder.
+    """``[[decoders]]``: one ONNX decoder for one stream; a file may be named for several.
 
     Parameters
     ----------
@@ -315,6 +315,12 @@ class ServeConfig(FileSettings):
                 raise ValueError(f"decoder {decoder.path} must name its stream: there are {len(ids)}")
             if decoder.stream is not None and decoder.stream not in ids:
                 raise ValueError(f"decoder {decoder.path} names unknown stream {decoder.stream!r}")
+        strides = {decoder.path: decoder.stride_ms for decoder in self.decoders}
+        for decoder in self.decoders:
+            if decoder.stride_ms != strides[decoder.path]:
+                raise ValueError(
+                    f"decoder {decoder.path} has two stride_ms: give it the same for every stream"
+                )
         needs_markers = any(decoder.stride_ms is None for decoder in self.decoders)
         if needs_markers and not self.markers.streams and not self.markers.triggers:
             raise ValueError(

@@ -138,7 +138,7 @@ class Engine:
     Raises
     ------
     UserError
-        If two decoders have the same name.
+        If two decoders have the same name, or a stream has one twice.
     """
 
     def __init__(
@@ -155,9 +155,7 @@ class Engine:
         marker_delay_s: float = 0.0,
         recorder: Recorder | None = None,
     ) -> None:
-        names = [decoder.name for group in decoders.values() for decoder in group]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise UserError(f"two decoders are called {twice[0]!r}: export one of them under another name")
+        _check_names(decoders)
         self._streams = {stream: _Stream(list(group)) for stream, group in decoders.items()}
         self._gate = gate
         self._clock = clock
@@ -495,3 +493,17 @@ class Engine:
                 reason=closed.reason,
             )
         )
+
+
+def _check_names(decoders: Mapping[str, Sequence[Decoder]]) -> None:
+    """Refuse what results could not tell apart: they name the stream and the decoder."""
+    files: dict[str, str] = {}
+    for decoder in (decoder for group in decoders.values() for decoder in group):
+        if files.setdefault(decoder.name, decoder.sha256) != decoder.sha256:
+            raise UserError(
+                f"two decoders are called {decoder.name!r}: export one of them under another name"
+            )
+    for stream, group in decoders.items():
+        names = [decoder.name for decoder in group]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"stream {stream!r} has decoder {twice[0]!r} twice: leave one out")

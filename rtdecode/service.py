@@ -83,12 +83,14 @@ class Service:
         self._clock = LslClock()
         self._by_stream: dict[str, list[Decoder]] = {stream.id: [] for stream in config.streams}
         self._strides_ms: dict[str, float] = {}
+        loaded: dict[Path, Decoder] = {}
         for entry in config.decoders:
-            decoder = Decoder(entry.path)
+            if (decoder := loaded.get(entry.path)) is None:  # one that decodes several streams is held once
+                decoder = loaded[entry.path] = Decoder(entry.path)
             self._by_stream[entry.stream or config.streams[0].id].append(decoder)
             if entry.stride_ms is not None:
                 self._strides_ms[decoder.name] = entry.stride_ms
-        self._decoders = [decoder for group in self._by_stream.values() for decoder in group]
+        self._decoders = list(loaded.values())
         bus = config.bus
         self._broker = Broker(
             bus.host,

@@ -178,9 +178,33 @@ def test_a_lost_stream_ends_its_requests_and_comes_back_as_a_new_segment(decoder
     assert bench.engine.accounts().n_open == 0
 
 
-def test_two_decoders_of_one_name_are_refused(decoder: Decoder) -> None:
+def test_two_decoders_of_one_name_are_refused(decoder: Decoder, tmp_path: Path) -> None:
+    write_index_decoder(tmp_path / "other.onnx", index_manifest(window=(0, 30)))
     with pytest.raises(UserError, match="two decoders are called 'index'"):
+        Bench([decoder, Decoder(tmp_path / "other.onnx")])
+    with pytest.raises(UserError, match="stream 'eeg' has decoder 'index' twice"):
         Bench([decoder, decoder])
+
+
+def test_one_decoder_serves_several_streams(decoder: Decoder) -> None:
+    bench = Bench([])
+    engine = Engine({"a": [decoder], "b": [decoder]}, MarkerGate(), bench, bench.emit, ServiceSettings())
+    for stream in ("a", "b"):
+        engine.connect(stream, StreamFacts(channels=index_channels(), rate_hz=RATE_HZ))
+    engine.admit(Marker(source="m", label="x", stamp=0.2, time=0.2, arrival=0.2))
+    stamps = np.arange(100) / RATE_HZ
+    for stream, offset in (("a", 0.0), ("b", 1000.0)):
+        engine.feed(stream, np.full((100, 3), offset), stamps, 0.0, 0.4)
+        for job in engine.advance(stream):
+            engine.decode(job)
+    first = {
+        message.request.stream: payload[0][0]
+        for message, payload in bench.said
+        if isinstance(message, EmbeddingMessage)
+    }
+    assert first == {"a": 0.0, "b": 1000.0}
+    accounts = engine.accounts()
+    assert (accounts.requests[Verdict.EMITTED], accounts.n_open) == (2, 0)
 
 
 def test_decoders_of_different_front_ends_share_a_stream(tmp_path: Path) -> None:

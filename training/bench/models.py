@@ -113,16 +113,6 @@ def write_deep(path: Path, n_channels: int, rate_hz: float) -> DecoderManifest:
     return _write(path, deep_graph(signal, _SCALING, center, scale, heads), signal, heads, "deep")
 
 
-def write_renamed(source: Path, path: Path, name: str) -> None:
-    """Write a decoder's file once more under another name: two decoders of a service differ in it."""
-    model = onnx.load(source)
-    for prop in model.metadata_props:
-        if prop.key == MANIFEST_KEY:
-            manifest = DecoderManifest.model_validate_json(prop.value)
-            prop.value = manifest.model_copy(update={"name": name}).model_dump_json()
-    write_file(path, model.SerializeToString())
-
-
 def _head(name: str, role: HeadRole, dim: int) -> Head:
     space = EmbeddingSpace(
         encoder="none",

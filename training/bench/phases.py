@@ -17,7 +17,6 @@ from rtdecode.bus.subscriber import Subscriber
 from rtdecode.contracts import EmbeddingMessage, VerdictMessage
 from rtdecode.decoder import WINDOW_INPUT, open_session
 from rtdecode.sources.lsl import LslClock
-from training.bench.models import write_renamed
 from training.bench.peer import CODES
 from training.bench.sender import SENT
 from training.bench.usage import Usage
@@ -156,7 +155,7 @@ def run_service(
     streams = {str(stream): sending.signal_id(stream) for stream in range(sending.streams)}
     config = folder / "serve.toml"
     config.write_text(
-        serve_config(streams, sending.source_id, _one_each(decoder, list(streams), folder), ports),
+        serve_config(streams, sending.source_id, [(stream, decoder.path) for stream in streams], ports),
         encoding="utf-8",
     )
     answers, clock = _Answers(), LslClock()
@@ -284,13 +283,3 @@ def _sent(sending: Sending, name: Path, last_sample: int) -> tuple[np.ndarray, n
             for stream in range(sending.streams)
         ]
         return np.array(pushed), sent["late"]
-
-
-def _one_each(decoder: Decoder, streams: list[str], folder: Path) -> list[tuple[str, Path]]:
-    """The decoder for each stream, under names of their own."""
-    if len(streams) == 1:
-        return [(streams[0], decoder.path)]
-    paths = [(stream, folder / f"decoder-{stream}.onnx") for stream in streams]
-    for stream, path in paths:
-        write_renamed(decoder.path, path, f"{decoder.name}-{stream}")
-    return paths

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from rtdecode.decoder import Decoder
-from training.bench.models import write_deep, write_renamed, write_ridge
+from training.bench.models import write_deep, write_ridge
 from training.export import check_antialias
 
 if TYPE_CHECKING:
@@ -57,12 +57,3 @@ def test_the_deep_decoder_has_the_published_number_of_weights(tmp_path: Path) ->
     # batch normalisation are folded or left out; the attention's matrix and a head come in.
     attention, subject, head, norms = 2048 * 270, 270 * 270, 2048 * 768 + 768, 4 * 2 * 320
     assert found == 6_424_472 - attention - 3 * subject - norms - 1 + 270 * 272 + head
-
-
-def test_a_copy_differs_in_its_name_alone(ridge: Path, tmp_path: Path) -> None:
-    write_renamed(ridge, tmp_path / "copy.onnx", "other")
-    one, other = Decoder(ridge), Decoder(tmp_path / "copy.onnx")
-    assert (one.name, other.name) == ("ridge", "other")
-    assert other.manifest.model_copy(update={"name": "ridge"}) == one.manifest
-    window = np.ones((1, 501, 4), np.float32)
-    np.testing.assert_array_equal(one.run(window)["embedding"], other.run(window)["embedding"])
