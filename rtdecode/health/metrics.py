@@ -10,7 +10,6 @@ from prometheus_client.metrics_core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
-    StateSetMetricFamily,
 )
 from prometheus_client.registry import Collector
 
@@ -57,7 +56,8 @@ class ServiceMetrics(Collector):
         """Every family, as it stands now."""
         status = self._status()
         yield self._stage_times()
-        yield _states("rtdecode_service_state", "State of the service.", status.state)
+        states = {state: float(state == status.state) for state in _STATES}
+        yield _by_name("rtdecode_service_state", "1 for the state of the service.", "state", states)
         yield from _accounts(status)
         yield from _streams(status)
         yield _by_name("rtdecode_queue_length", "Entries that wait in a queue.", "queue", status.queues)
@@ -101,9 +101,10 @@ def _accounts(status: StatusMessage) -> Iterator[Metric]:
 
 def _streams(status: StatusMessage) -> Iterator[Metric]:
     streams = status.streams
-    states = StateSetMetricFamily("rtdecode_stream_state", "State of a source.", labels=["stream"])
+    states = GaugeMetricFamily("rtdecode_stream_state", "1 for a source's state.", labels=["stream", "state"])
     for name, stream in streams.items():
-        states.add_metric([name], {state.value: state is stream.state for state in StreamState})
+        for state in StreamState:
+            states.add_metric([name, state.value], float(state is stream.state))
     yield states
     for name, text, values in (
         (
@@ -141,10 +142,6 @@ def _streams(status: StatusMessage) -> Iterator[Metric]:
         ),
     ):
         yield _counter(name, text, "stream", counts)
-
-
-def _states(name: str, text: str, state: str) -> StateSetMetricFamily:
-    return StateSetMetricFamily(name, text, value={one: one == state for one in _STATES})
 
 
 def _by_name(name: str, text: str, label: str, values: Mapping[str, float | None]) -> GaugeMetricFamily:
