@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from pydantic import ValidationError
 
-from rtdecode.contracts import DecoderManifest
+from rtdecode.contracts import DecoderManifest, HeadOutput
 from rtdecode.errors import MismatchError, UserError, validation_line
 from rtdecode.providers import usable_providers
 from rtdecode.signal.repair import interpolation_matrix
@@ -86,6 +86,9 @@ class Decoder:
             ) from error
         self.manifest = _manifest(self._session, path)
         self.provider: str = self._session.get_providers()[0]
+        self.head_outputs = tuple(
+            HeadOutput(name=head.name, role=head.role, dim=head.space.dim) for head in self.manifest.heads
+        )
         self._outputs = [head.name for head in self.manifest.heads]
         self._check_graph()
         self._spatial = self._initial_spatial(data)

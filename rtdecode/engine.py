@@ -22,7 +22,6 @@ from rtdecode.config import QualitySettings
 from rtdecode.connection import Connection, Ending, Job, StreamFacts
 from rtdecode.contracts import (
     EmbeddingMessage,
-    HeadOutput,
     MarkerMessage,
     Request,
     Stamps,
@@ -428,10 +427,7 @@ class Engine:
                     inference_end=end,
                 ),
                 quality=job.quality,
-                heads=tuple(
-                    HeadOutput(name=head.name, role=head.role, dim=head.space.dim)
-                    for head in decoder.manifest.heads
-                ),
+                heads=decoder.head_outputs,
                 stream_delay_s=job.facts.delay_s,
                 marker_delay_s=self._marker_delay_s,
                 latency_comparable=job.facts.latency_comparable,

@@ -31,6 +31,8 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_MESSAGE_BYTES = 64 << 20
 """Largest frame that any socket of the bus takes (``MAXMSGSIZE``); ZeroMQ drops the peer that sends more."""
 
+_FLOAT32 = np.dtype("<f4")
+
 _ANY_MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
 
 
@@ -106,8 +108,7 @@ def encode(message: Message, payload: Sequence[np.ndarray | bytes] = ()) -> list
         header = message.model_dump_json().encode()
     except PydanticSerializationError as error:  # text that is not Unicode, such as a lone surrogate
         raise WireError(f"header: {error}") from error
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
-        frames = [part if isinstance(part, bytes) else part.astype("<f4").tobytes() for part in payload]
+    frames = [part if isinstance(part, bytes) else _little_float32(part) for part in payload]
     _check_size("header", header, MAX_HEADER_BYTES)
     _check_payload(message, frames)
     return [topic(message), header, *frames]
@@ -149,10 +150,17 @@ def floats(frame: bytes, dim: int) -> np.ndarray:
     if len(frame) != 4 * dim:
         fault = Fault.TRUNCATED if len(frame) < 4 * dim else Fault.OVERSIZED
         raise WireError(f"payload frame of {len(frame)} bytes where {dim} float32 need {4 * dim}", fault)
-    values = np.frombuffer(frame, "<f4")
+    values = np.frombuffer(frame, _FLOAT32)
     if not np.isfinite(values).all():
         raise WireError("payload frame holds numbers that are not finite")
     return values
+
+
+def _little_float32(values: np.ndarray) -> bytes:
+    if values.dtype == _FLOAT32:
+        return values.tobytes()
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused later
+        return values.astype(_FLOAT32).tobytes()
 
 
 def _check_size(what: str, frame: bytes, allowed: int) -> None:
