@@ -414,6 +414,7 @@ class Engine:
                 segment=cut.segment,
                 onset_sample=cut.onset_sample,
                 residual_us=cut.residual_us,
+                uncertainty_us=cut.uncertainty_us,
                 stamps=Stamps(
                     marker_host="" if marker is None else marker.host,
                     marker_source=None if marker is None else marker.stamp,

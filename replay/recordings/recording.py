@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.signal.stretches import stretches
+
 if TYPE_CHECKING:
     from pathlib import PurePath
 
@@ -23,9 +25,8 @@ GAP_S = 0.1
 
 
 def segment_starts(stamps: NDArray[np.float64], rate_hz: float) -> tuple[int, ...]:
-    """First sample of each stretch of ``stamps`` (seconds) without a break."""
-    excess = np.diff(stamps) - 1 / rate_hz
-    return 0, *(np.flatnonzero(np.abs(excess) > GAP_S) + 1).tolist()
+    """First sample of each stretch of ``stamps`` (seconds) without a break, by the rules that hold live."""
+    return tuple(stretch.start for stretch in stretches(stamps, rate_hz, GAP_S))
 
 
 def array_reader(samples: NDArray[np.float64]) -> Read:

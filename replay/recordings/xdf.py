@@ -1,8 +1,8 @@
 """XDF files, as LabRecorder writes them: one signal stream, and the marker streams beside it.
 
-Stamps of all streams are brought to one clock by pyxdf; each marker then belongs to the sample with the
-nearest stamp, ties to the earlier. Stamps keep their jitter: a line drawn through all of them would place a
-marker with the help of samples that come after it, which nothing can do live, and so at another sample.
+Stamps of all streams are brought to one clock by pyxdf; each marker then belongs to the sample that a live
+stream would have put it on: the same line is drawn through the stamps, as far as they had come by then. One
+through all of them would be better, and elsewhere.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from replay.recordings.channels import cannot_open, stated_unit, unique_names, unknown_unit
-from replay.recordings.recording import GAP_S, Markers, Recording, bids_entities, segment_starts
+from replay.recordings.recording import GAP_S, Markers, Recording, bids_entities
 from replay.recordings.triggers import trigger_markers
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
+from rtdecode.signal.stretches import stretches
 from rtdecode.sources.marker_text import ONE_HOT_TYPE, marker_text, one_hot_texts
 from rtdecode.sources.metadata import parse_unit, sensor_position, type_from_text
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rtdecode.signal.markers import TriggerSettings
+    from rtdecode.signal.stretches import Stretch
 
 _log = logging.getLogger(__name__)
 
@@ -85,8 +87,9 @@ def read_xdf(
 
     channels, factors = _channels(path, signal, stated_unit(units))
     names = [channel.name for channel in channels]
+    laid_out = stretches(signal.stamps, chosen.rate_hz, GAP_S)
     if marker_channel is None:
-        markers = _aligned_markers(path, signal, marking)
+        markers = _aligned_markers(path, laid_out, marking)
     elif marker_channel in names:
         markers = trigger_markers(
             path, marker_channel, [signal.values[:, names.index(marker_channel)]], triggers
@@ -108,7 +111,7 @@ def read_xdf(
         reader=read,
         simulated=_text(_child(signal.description, "rtdecode"), "simulated") == "true",
         stamps=signal.raw_stamps,
-        segment_starts=segment_starts(signal.stamps, chosen.rate_hz),
+        segment_starts=tuple(stretch.start for stretch in laid_out),
         subject=subject,
         session=session,
         run=run,
@@ -375,7 +378,7 @@ def _text(entry: dict[str, Any], key: str) -> str:
 # --- markers ---------------------------------------------------------------------------------------------
 
 
-def _aligned_markers(path: Path, signal: _Loaded, streams: Sequence[_Loaded]) -> Markers:
+def _aligned_markers(path: Path, laid_out: Sequence[Stretch], streams: Sequence[_Loaded]) -> Markers:
     """Markers of all streams at their nearest samples."""
     texts = [_texts(stream) for stream in streams]
     labels = [text for of_stream in texts for of_sample in of_stream for text in of_sample]
@@ -385,27 +388,20 @@ def _aligned_markers(path: Path, signal: _Loaded, streams: Sequence[_Loaded]) ->
     )
     order = np.argsort(stamps, kind="stable")
     stamps, labels = stamps[order], [labels[i] for i in order]
-    nearest, near = _nearest(signal.stamps, stamps, signal.rate_hz)
-    if outside := int(np.sum(~near)):
+    samples = _samples_at(laid_out, stamps)
+    if outside := samples.count(None):
         _log.warning("%s: %d markers lie where there are no samples, and are left out", path, outside)
-    kept = [label for label, is_near in zip(labels, near.tolist(), strict=True) if is_near]
-    return Markers.in_order(nearest[near], kept)
+    kept = [(at, label) for at, label in zip(samples, labels, strict=True) if at is not None]
+    return Markers.in_order([at for at, _ in kept], [label for _, label in kept])
 
 
-def _nearest(
-    samples: NDArray[np.float64], times: NDArray[np.float64], rate_hz: float
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Index of the sample nearest to each time, ties to the earlier; and whether there are samples there."""
-    order = np.argsort(samples, kind="stable")  # a clock that was set back leaves the stamps out of order
-    in_order = samples[order]
-    after = np.clip(np.searchsorted(in_order, times), 1, max(len(samples) - 1, 1))
-    before = np.searchsorted(in_order, in_order[after - 1])  # the first of a burst with one stamp
-    after = np.minimum(after, len(samples) - 1)
-    since, until = times - in_order[before], in_order[after] - times
-    between = (since >= 0) & (until >= 0) & (since + until <= GAP_S + 1 / rate_hz)
-    near = between | (np.minimum(np.abs(since), np.abs(until)) <= 0.5 / rate_hz)
-    nearest: NDArray[np.int64] = order[np.where(np.abs(since) <= np.abs(until), before, after)]
-    return nearest, near
+def _samples_at(laid_out: Sequence[Stretch], times: NDArray[np.float64]) -> list[int | None]:
+    """Sample at each time; None where there is none, or where a clock that was set back tells of two."""
+    found = []
+    for time in times.tolist():
+        samples = [sample for stretch in laid_out if (sample := stretch.sample(time)) is not None]
+        found.append(samples[0] if len(samples) == 1 else None)
+    return found
 
 
 def _texts(stream: _Loaded) -> list[list[str]]:

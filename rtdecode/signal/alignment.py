@@ -1,25 +1,62 @@
-"""Which sample lies nearest to a time: a pure function of the stamps, whatever the chunks they came in."""
+"""Which sample was taken nearest to a time: a pure function of the stamps, whatever their chunks."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections import deque
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from rtdecode.signal.ring import LeftRingError, NotYetError, Ring
+from rtdecode.signal.ring import LeftRingError, NotYetError
+from rtdecode.signal.stamp_line import FEWEST_BLOCKS, NOMINAL, WINDOW_S, TrailingLine
 
 SETTLE_S = 0.05
-"""How far stamps must have passed a time before the nearest one is chosen, seconds.
+"""How far a stream must have passed a time before its sample is chosen, seconds.
 
-Stamps of a burst may step back behind those of the burst before (27 ms in recordings of a Bluetooth headset),
-so a nearer one may still follow the first that passes.
+Stamps that come soon after may still show that those before were wrong.
 """
+
+BLOCK_S = 0.05
+"""How often the line is drawn anew, seconds of the stream's own time.
+
+About as long as a burst of a Bluetooth headset, whose stamps are all wrong by the same.
+"""
+
+START_S = 0.5
+"""How long a segment has gone on before its line is asked anything, seconds of the stream's own time."""
+
+SHIFT_S = 0.3
+"""How long stamps stay off the line before it is believed that they will not come back, likewise."""
+
+_FEWEST_AWAY = 3
+_SHIFT_SAMPLES = 0.75
+_SHIFT_SIGMAS = 3.0
+# Of two samples equally near, the earlier: also where rounding makes the times differ by a little.
+_TIE_SAMPLES = 1e-6
 
 
 class OutsideError(LookupError):
     """The time lies before the segment's first sample, or after the last one of a segment that has ended."""
+
+
+def jumps(steps_s: npt.NDArray[np.float64], period_s: float, gap_s: float) -> npt.NDArray[np.bool_]:
+    """Tell which steps from one stamp to the next are jumps: forwards or backwards, by more than a gap.
+
+    Parameters
+    ----------
+    steps_s : array of shape (n,)
+        Each stamp minus the one before it.
+    period_s
+        Sample period.
+    gap_s
+        How far a stamp may lie from where the one before it leads to expect it. Never less than half a
+        sample period.
+    """
+    # Written so that a stamp that is no number is a jump.
+    return ~(np.abs(steps_s - period_s) <= max(gap_s, 0.5 * period_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,64 +66,116 @@ class Alignment:
     Parameters
     ----------
     sample
-        The sample nearest to it, counted from the segment's first.
+        The sample nearest to it, counted from the segment's first; negative for a time before that.
     residual_us
-        Time minus the sample's stamp, microseconds.
+        Time minus the sample's time, microseconds.
+    uncertainty_us
+        Standard error of the sample's time, microseconds; infinite where too few stamps have come to say.
     settled
         Number of the segment's samples that had to come before this could be said.
     """
 
     sample: int
     residual_us: float
+    uncertainty_us: float
     settled: int
 
 
 class SampleClock:
-    """The stamps of one segment, and what they say about when each sample was taken.
+    """When each sample of one segment was taken, by a line through its stamps.
 
-    Stamps may jitter, come in bursts and step back a little; a jump beyond that starts a new segment, which
-    is not decided here. All times are seconds of one clock.
+    Stamps may jitter, come in bursts and step back a little. The line (:class:`~.stamp_line.TrailingLine`) is
+    drawn anew after each block of :data:`BLOCK_S`, and holds for the samples of the next. Stamps that scatter
+    evenly count alike; a constant delay is not seen here.
+
+    While stamps are off the line, by more than ``max(0.75 samples, 3 SD)`` and all to one side, the samples
+    that they belong to are not *trusted*: stamps that come back were late for once, as when a sender was
+    held up, and count no more than that; stamps that stay away for :data:`SHIFT_S` show that samples
+    were lost or a clock was set, and the segment is over. It then ends before the first of them.
+
+    All times are seconds of one clock.
 
     Parameters
     ----------
     rate_hz
-        Nominal rate; it says how long the first and the last sample last.
+        Nominal rate.
     capacity
-        Number of stamps remembered.
-    settle_s
-        How far stamps must have passed a time before the nearest one is chosen.
+        Number of samples for which it is remembered what was known when they came.
+    speed
+        How many times as fast as real time the stamps run.
     """
 
-    def __init__(self, rate_hz: float, capacity: int, settle_s: float = SETTLE_S) -> None:
-        self._half_sample_s = 0.5 / rate_hz
-        self._settle_s = settle_s
-        self._stamps = Ring(capacity, 1, np.float64)
-        self._begin = math.inf
-        self._latest = -math.inf
+    def __init__(self, rate_hz: float, capacity: int, *, speed: float = 1.0) -> None:
+        self._period_s = 1.0 / (rate_hz * speed)
+        self._capacity = capacity
+        self._block = max(1, round(BLOCK_S * rate_hz))
+        self._start = max(FEWEST_BLOCKS * self._block + 1, math.ceil(START_S * rate_hz))
+        self._shift = max(_FEWEST_AWAY, math.ceil(SHIFT_S * rate_hz))
+        self._trail = TrailingLine(self._block, round(WINDOW_S * rate_hz / self._block), self._period_s)
+        # For each block still remembered, by the line that was drawn before it began: the latest time that it
+        # or one before it reaches; and when its first sample was taken, sample period, error.
+        self._n_lines = -(-capacity // self._block) + 2
+        self._oldest_line = 0
+        self._reach: list[float] = []
+        self._lines: list[tuple[float, float, float]] = []
+        self._line = NOMINAL
+        self._limit_s = math.inf
+        self._numbers = np.arange(self._block, dtype=np.float64)
+        self._expected = np.empty(self._block)
+        self._excess = np.empty(self._block)
+        self._has_strays = False
+        self._held: list[tuple[float, float]] = []  # blocks that the line has not been drawn through yet
+        self._first_stamp = math.nan
+        self._until = -math.inf
+        self._end = 0
         self._ended = False
+        # Stretches of stamps off the line: one that goes on, by its first sample and side, and past ones.
+        self._away_since: int | None = None
+        self._away_side = 0
+        self._returns: deque[tuple[int, int]] = deque()
 
     @property
-    def first(self) -> int:
-        """Oldest sample whose stamp is remembered."""
-        return self._stamps.first
+    def trusted(self) -> int:
+        """One past the newest sample that belongs to this segment beyond doubt."""
+        return self._end if self._away_since is None else self._away_since
 
-    @property
-    def end(self) -> int:
-        """One past the newest sample."""
-        return self._stamps.end
+    def append(self, stamps: npt.NDArray[np.float64]) -> int:
+        """Add the stamps of the next samples, an array of shape ``(n,)``, seconds.
 
-    def append(self, stamps: npt.NDArray[np.float64]) -> None:
-        """Add the stamps of the next samples, an array of shape ``(n,)``, seconds."""
-        if not len(stamps):
-            return
-        if not self._stamps.end:
-            self._begin = float(stamps[0]) - self._half_sample_s
-        self._latest = max(self._latest, float(stamps.max()))
-        self._stamps.append(stamps[:, None])
+        Returns
+        -------
+        int
+            How many were taken: fewer than all where the segment is over, and the others belong to the next.
+        """
+        taken = 0
+        while taken < len(stamps):
+            if not self._end:
+                self._first_stamp = float(stamps[0])
+                self._draw()
+            at = self._end % self._block
+            piece = stamps[taken : taken + self._block - at]
+            stop = at + len(piece)
+            excess = piece - self._expected[at:stop]
+            self._excess[at:stop] = excess
+            values = excess.tolist()
+            if self._away_since is not None or max(values) > self._limit_s or min(values) < -self._limit_s:
+                self._has_strays = True
+                watched = self._watch(values)
+                if watched < len(piece):
+                    self._end += watched
+                    return taken + watched
+            self._end += len(piece)
+            taken += len(piece)
+            if stop == self._block:
+                self._refresh()
+        return taken
 
     def finish(self) -> None:
         """Say that no more stamps will come: what could still wait is decided on those there are."""
         self._ended = True
+        if self.trusted:
+            begin, step, _ = self._in_force(self.trusted - 1)
+            self._until = begin + ((self.trusted - 1) % self._block + 0.5) * step
 
     def covers(self, time: float) -> bool:
         """Whether a time lies in the segment, or may come to lie in it.
@@ -94,58 +183,126 @@ class SampleClock:
         The first and the last sample each reach half a sample period outwards. A time that is no number lies
         nowhere.
         """
-        return self._begin < time and not self.precedes(time)
+        return self._first_stamp - 0.5 * self._period_s < time and not self.precedes(time)
 
     def precedes(self, time: float) -> bool:
         """Whether the segment has ended, and a time lies after its last sample."""
-        return self._ended and time > self._latest + self._half_sample_s
+        return self._ended and not time <= self._until
+
+    def known(self, samples: int) -> int:
+        """How many samples had to come before the first ``samples`` were trusted."""
+        for start, stop in reversed(self._returns):
+            if stop <= samples:
+                break
+            if start < samples:
+                return stop + 1
+        return samples
 
     def nearest(self, time: float) -> Alignment:
-        """Find the sample with the stamp nearest to a time; of two equally near, the earlier.
+        """Find the sample that was taken nearest to a time; of two equally near, the earlier.
 
-        The choice is among the samples up to the first whose stamp passes the time by ``settle_s``, or up to
-        the last one of a segment that has ended.
+        The line is the one in force when the stream had passed the time by :data:`SETTLE_S`, was trusted, and
+        had gone on for :data:`START_S`; or the last one of a segment that has ended. So what comes later
+        does not change the answer.
 
         Raises
         ------
         OutsideError
             The segment does not cover the time.
         NotYetError
-            Stamps still to come may be nearer.
+            Stamps still to come may change the line.
         LeftRingError
-            Stamps around the time are no longer remembered.
+            The line that was in force then is no longer remembered.
         """
-        if self.end and not self.covers(time):
+        if not self.covers(time) if self._end else self._ended:
             raise OutsideError("the time lies outside the segment")
-        settled = time + self._settle_s <= self._latest
-        if not settled and not self._ended:
-            raise NotYetError("no stamp has passed the time by enough")
-        stamps = self._stamps.view(self.first, self.end)[:, 0]
-        if self.first and stamps[0] > time - self._settle_s:
-            raise LeftRingError("the stamps around the time are no longer held")
-        n = int(np.argmax(stamps >= time + self._settle_s)) + 1 if settled else len(stamps)
-        sample = int(np.argmin(np.abs(stamps[:n] - time)))
-        residual_s = time - float(stamps[sample])
-        return Alignment(self.first + sample, residual_s * 1e6, self.first + n)
+        settled = self._settled(time)
+        begin, step, error = self._in_force(settled - 1)
+        first = (settled - 1) // self._block * self._block
+        sample = first + math.ceil((time - begin) / step - 0.5 - _TIE_SAMPLES)
+        if self._ended:
+            sample = min(sample, self.trusted - 1)
+        residual_s = time - (begin + (sample - first) * step)
+        return Alignment(sample, residual_s * 1e6, error * 1e6, settled)
 
-    def exact(self, sample: int, time: float) -> Alignment:
-        """Align to a sample that is known already, and say how far its stamp lies from the time.
+    def _settled(self, time: float) -> int:
+        """How many samples had to come before a time was settled."""
+        at = bisect_left(self._reach, time + SETTLE_S)
+        if at < len(self._reach):
+            if at == 0 and self._oldest_line:
+                raise LeftRingError("what was known at that time is no longer held")
+            begin, step, _ = self._lines[at]
+            inside = max(0, math.ceil((time + SETTLE_S - begin) / step))
+            first = (self._oldest_line + at) * self._block
+            settled = self.known(max(first + inside + 1, self._start))
+            if settled <= self.trusted:
+                return settled
+        if not self._ended:
+            raise NotYetError("the stream has not passed the time by enough")
+        return self.trusted
 
-        Raises
-        ------
-        NotYetError
-            The sample has not come yet.
-        LeftRingError
-            Its stamp is no longer remembered.
-        """
-        return Alignment(sample, (time - self.stamp(sample)) * 1e6, sample + 1)
+    def _in_force(self, sample: int) -> tuple[float, float, float]:
+        """Line that was in force when a sample came: begin of the sample's block, sample period and error."""
+        at = sample // self._block - self._oldest_line
+        if at < 0:
+            raise LeftRingError("what was known at that time is no longer held")
+        return self._lines[at]
 
-    def stamp(self, sample: int) -> float:
-        """Stamp of one sample, seconds.
+    def _watch(self, excess: list[float]) -> int:
+        """Follow stamps off the line; say how many of these the segment takes."""
+        for i, excess_s in enumerate(excess):
+            sample = self._end + i
+            side = (excess_s > self._limit_s) - (excess_s < -self._limit_s)
+            if self._away_since is not None:
+                if sample - self._away_since >= self._shift:
+                    return i
+                if side == self._away_side:
+                    continue
+                self._returns.append((self._away_since, sample))
+                self._away_since = None
+                while self._returns[0][1] < sample - self._capacity:
+                    self._returns.popleft()
+            if side:
+                self._away_since, self._away_side = sample, side
+        return len(excess)
 
-        Raises
-        ------
-        NotYetError, LeftRingError
-            As for :meth:`Ring.view`.
-        """
-        return float(self._stamps.view(sample, sample + 1)[0, 0])
+    def _refresh(self) -> None:
+        """Draw the line anew, through the block that is now complete as well."""
+        excess = self._excess
+        if self._has_strays:
+            # Stamps off the line count as if they were at the limit: no more, or one that is far off would
+            # turn it; no less, or it could never follow stamps that have come to scatter more.
+            np.clip(excess, -self._limit_s, self._limit_s, out=excess)
+            self._has_strays = False
+        mean = float(np.add.reduce(excess)) / self._block
+        excess -= mean
+        variance = float(np.add.reduce(excess * excess)) / self._block
+        line = self._line
+        self._held.append((line.level_s + line.slope_s * 0.5 * (self._block - 1) + mean, variance))
+        if self._away_since is None:
+            for held in self._held:
+                line = self._trail.add(*held)
+            self._held.clear()
+            self._line = line
+        else:
+            # These stamps may belong to no line of this segment; until that is known, the old one goes on.
+            self._line = replace(line, level_s=line.level_s + line.slope_s * self._block)
+        if self._end >= self._start:
+            self._limit_s = max(
+                _SHIFT_SAMPLES * self._period_s,
+                _SHIFT_SIGMAS * math.hypot(self._line.spread_s, self._line.error_s),
+            )
+        self._draw()
+
+    def _draw(self) -> None:
+        """Lay the line out over the samples of the next block."""
+        begin = self._first_stamp + self._end * self._period_s + self._line.level_s
+        step = self._period_s + self._line.slope_s
+        np.multiply(self._numbers, step, out=self._expected)
+        self._expected += begin
+        reach = begin + (self._block - 1) * step
+        self._reach.append(max(reach, self._reach[-1]) if self._reach else reach)
+        self._lines.append((begin, step, self._line.error_s))
+        if len(self._lines) >= 2 * self._n_lines:
+            self._oldest_line += self._n_lines
+            del self._reach[: self._n_lines], self._lines[: self._n_lines]

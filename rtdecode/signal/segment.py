@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,7 +102,7 @@ class Segment:
             [channel.name for channel in signal.channels], signal.rate_hz, capacity, max_peak_to_peak
         )
         self._front_end = FrontEnd(signal.front_end, n_channels, signal.rate_hz)
-        self._clock = SampleClock(signal.rate_hz * speed, capacity)
+        self._clock = SampleClock(signal.rate_hz, capacity, speed=speed)
         self._provenance = Ring(capacity, 3, np.float64)
 
     @property
@@ -115,18 +115,38 @@ class Segment:
         """Number of samples that were really received."""
         return self.ring.end - self.bridges.n_samples
 
-    def append(self, chunk: Chunk, *, is_bridge: bool = False) -> None:
-        """Filter and keep the next samples, which may have been put in for lost ones."""
+    @property
+    def trusted(self) -> int:
+        """Number of samples that belong to this segment beyond doubt (:class:`SampleClock`)."""
+        return self._clock.trusted
+
+    def known(self, samples: int) -> int:
+        """How many samples had to come before the first ``samples`` were trusted."""
+        return self._clock.known(samples)
+
+    def append(self, chunk: Chunk, *, is_bridge: bool = False) -> int:
+        """Filter and keep the next samples, which may have been put in for lost ones.
+
+        Returns
+        -------
+        int
+            How many were taken: fewer than all where the segment is over, and the others belong to the next.
+        """
+        filtered = self._front_end.process(chunk.samples)
+        taken = self._clock.append(chunk.times)
+        if not taken:
+            return 0
+        chunk = chunk.part(0, taken)
         if is_bridge:
-            self.bridges.add(self.end, self.end + len(chunk.times), self.ring.first)
-        self.ring.append(self._front_end.process(chunk.samples))
+            self.bridges.add(self.end, self.end + taken, self.ring.first)
+        self.ring.append(filtered[:taken])
         self.screening.append(chunk.samples, chunk.held, is_bridge=is_bridge)
-        self._clock.append(chunk.times)
         provenance = np.empty((len(chunk.times), 3))
         provenance[:, 0] = chunk.stamps
         provenance[:, 1] = chunk.times
         provenance[:, 2] = chunk.arrival
         self._provenance.append(provenance)
+        return taken
 
     def finish(self) -> None:
         """Say that no more samples will come."""
@@ -160,10 +180,10 @@ class Segment:
             raise NotYetError("the marker's sample has not come")
         sample = self.bridges.place(received)
         onset = sample + marker.shift
-        if onset < 0 or (self.ended and onset >= self.end):
-            return Alignment(onset, math.nan, sample + 1)
-        found = self._clock.exact(onset, marker.time)
-        return replace(found, settled=max(found.settled, sample + 1))
+        if onset < 0 or (self.ended and onset >= self.trusted):
+            return Alignment(onset, math.nan, 0.0, sample + 1)
+        _, time, _ = self.provenance(onset)
+        return Alignment(onset, (marker.time - time) * 1e6, 0.0, max(onset, sample) + 1)
 
     def provenance(self, sample: int) -> tuple[float, float, float]:
         """Stamp in the sender's clock, time in our clock, and arrival of one sample, seconds."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rtdecode.contracts import Verdict
-from rtdecode.signal.alignment import SETTLE_S
+from rtdecode.signal.alignment import SETTLE_S, SHIFT_S, START_S, jumps
 from rtdecode.signal.bridging import GapPolicy, between
 from rtdecode.signal.quality import Holder
 from rtdecode.signal.ring import LeftRingError, NotYetError
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from rtdecode.contracts import SignalContract
     from rtdecode.signal.markers import Marker
 
-# Room in the rings for the stamps around an onset that has yet to settle.
+# Room in the rings for an onset that has yet to settle: in time of the stamps, and in the stream's own.
 _MARGIN_S = 4 * SETTLE_S
+_OWN_MARGIN_S = START_S + SHIFT_S
+_MARGIN_SAMPLES = 10
+
+_TOLERANCE_S = 0.002
+_SIGMAS = 3.0
 
 Point = tuple[int, int]
 """A point of the stream: index of a segment, and how many of its samples had come."""
@@ -41,6 +46,8 @@ class Place:
         The segment, and the sample of it.
     residual_us
         Onset minus that sample's time, microseconds.
+    uncertainty_us
+        Standard error of that sample's time, microseconds; 0 where the marker tells its sample.
     since
         When one could first know.
     """
@@ -48,6 +55,7 @@ class Place:
     segment: Segment
     sample: int
     residual_us: float
+    uncertainty_us: float
     since: Point
 
 
@@ -79,7 +87,11 @@ class Piece(NamedTuple):
 
 
 class Timeline:
-    """Lays the chunks of a stream out in segments; a new one begins wherever the stamps jump.
+    """Lays the chunks of a stream out in segments; a new one begins wherever the stamps jump, or stay off.
+
+    A stamp that lies far from where the one before it leads to expect it is a jump, at once. Stamps that
+    leave the line of their segment by less are watched by its clock (:class:`~.alignment.SampleClock`), which
+    ends the segment if they do not come back.
 
     What is no number never gets further: the last number of its channel is held.
     Where the gap policy allows, a jump forwards is bridged instead, and the segment goes on.
@@ -124,11 +136,14 @@ class Timeline:
         self._period_s = 1.0 / (signal.rate_hz * speed)
         self._gap_s = max(gap_s, 0.5 * self._period_s)
         self._block = max(1, round(ring_s * signal.rate_hz))
-        self._capacity = reach + math.ceil(_MARGIN_S * signal.rate_hz * speed) + self._block
+        margin = math.ceil((_MARGIN_S * speed + _OWN_MARGIN_S) * signal.rate_hz) + _MARGIN_SAMPLES
+        self._capacity = reach + margin + self._block
+        self._tolerance_us = max(self._period_s, _TOLERANCE_S / speed) * 1e6
         # The running segment and, for markers that come late, the one before it.
         self._segments: list[Segment] = []
         self._n_samples = 0
         self._n_bridged = 0
+        self._n_taken = 0  # of the last piece
         self._last_time = 0.0
         self._last: Chunk | None = None  # of one sample
 
@@ -165,18 +180,24 @@ class Timeline:
         steps = np.empty(len(times))
         np.subtract(times[1:], times[:-1], out=steps[1:])
         steps[0] = times[0] - self._last_time
-        # Written so that a stamp that is no number is a jump.
-        jumps = ~(np.abs(steps - self._period_s) <= self._gap_s)
-        jumps[0] |= not self._segments
-        borders = [0, *(np.flatnonzero(jumps[1:]) + 1).tolist(), len(times)]
+        jumped = jumps(steps, self._period_s, self._gap_s)
+        jumped[0] |= not self._segments
+        borders = [0, *(np.flatnonzero(jumped[1:]) + 1).tolist(), len(times)]
         for border, next_border in pairwise(borders):
-            is_jump = bool(jumps[border])
+            is_jump = bool(jumped[border])
             if is_jump and (bridge := self._bridge(chunk.part(border, border + 1), float(steps[border]))):
                 is_jump = False
                 for part in self._parts(bridge, 0, len(bridge.times)):
                     yield Piece(part, is_bridge=True)
+                    if self._n_taken < len(part.times):
+                        is_jump = True
+                        break
             for part in self._parts(chunk, border, next_border):
-                yield Piece(part, is_jump)
+                rest = part
+                yield Piece(rest, is_jump)
+                while self._n_taken < len(rest.times):
+                    rest = rest.part(self._n_taken, len(rest.times))
+                    yield Piece(rest, is_jump=True)
                 is_jump = False
 
     def append(self, piece: Piece) -> Segment:
@@ -196,11 +217,11 @@ class Timeline:
                 speed=self._speed,
             )
             self._segments = [*self._segments[-1:], running]
-        self._segments[-1].append(chunk, is_bridge=piece.is_bridge)
+        self._n_taken = self._segments[-1].append(chunk, is_bridge=piece.is_bridge)
         if piece.is_bridge:
-            self._n_bridged += len(chunk.times)
+            self._n_bridged += self._n_taken
         else:
-            self._n_samples += len(chunk.times)
+            self._n_samples += self._n_taken
             self._last_time = float(chunk.times[-1])
             if self._policy.fill != "drop":
                 self._last = Chunk(
@@ -240,13 +261,24 @@ class Timeline:
             reason = "the stamps were set back and passed the onset twice"
             return NoPlace(Verdict.GAP, reason, (running.index, 1))
         if covering:
-            return _place(covering[0], marker)
+            return self._certain(_place(covering[0], marker))
         if oldest.precedes(marker):
             return NoPlace(Verdict.GAP, "the onset lies in a gap of the stream", (running.index, 1))
         if oldest.index in (0, self._first_segment):
             return _before(oldest, (oldest.index, 1))
         reason = "the onset lies before the data that are still held"
         return NoPlace(Verdict.LATE, reason, (running.index, running.end))
+
+    def _certain(self, place: Place | NoPlace | None) -> Place | NoPlace | None:
+        """Refuse a place that is not certain to about a sample, or to 2 ms where that is more.
+
+        Three standard errors must lie within.
+        """
+        if not isinstance(place, Place) or _SIGMAS * place.uncertainty_us <= self._tolerance_us:
+            return place
+        error = f"to {place.uncertainty_us / 1e3:.1f} ms" if math.isfinite(place.uncertainty_us) else "at all"
+        reason = f"the stamps do not tell the onset's sample yet: its time is not known {error}"
+        return NoPlace(Verdict.GAP, reason, place.since)
 
 
 def _before(segment: Segment, since: Point) -> NoPlace:
@@ -264,9 +296,10 @@ def _place(segment: Segment, marker: Marker) -> Place | NoPlace | None:
     except LeftRingError:
         reason = "the marker came after its data had been overwritten"
         return NoPlace(Verdict.LATE, reason, (segment.index, segment.end))
+    since = (segment.index, found.settled)
     # A marker in the data themselves tells its sample even where the delay leads out of the segment.
     if found.sample < 0:
-        return _before(segment, (segment.index, found.settled))
-    if found.sample >= segment.end:
+        return _before(segment, since)
+    if segment.ended and found.sample >= segment.trusted:
         return NoPlace(Verdict.GAP, "the stream broke off before the onset", (segment.index + 1, 0))
-    return Place(segment, found.sample, found.residual_us, (segment.index, found.settled))
+    return Place(segment, found.sample, found.residual_us, found.uncertainty_us, since)

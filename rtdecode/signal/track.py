@@ -45,6 +45,8 @@ class Cut:
         How many of its samples were put in for lost ones, and what its raw samples looked like.
     residual_us
         Marker minus the onset sample's time, microseconds.
+    uncertainty_us
+        Standard error of that sample's time, microseconds; 0 where the marker tells its sample.
     data_source, data_corrected, data_arrival
         Of the window's last sample: stamp in the sender's clock, time in ours, when its chunk reached us.
     ring
@@ -60,6 +62,7 @@ class Cut:
     bridged_samples: int
     findings: Findings
     residual_us: float
+    uncertainty_us: float
     data_source: float
     data_corrected: float
     data_arrival: float
@@ -119,12 +122,12 @@ class Track:
     from another. Which windows are cut, and what is in them, does not depend on how the stream was chunked.
 
     A jump of the stamps, forwards or backwards, starts a new segment with fresh filter state, unless the gap
-    policy bridges it. A request ends
+    policy bridges it; so does a shift that is smaller but lasts. A request ends
 
     - as a :class:`Cut`, once its window has come;
     - *warming_up*, where the window starts before the front end can be trusted, or before the first sample;
-    - *gap*, where the onset lies between two segments, or in both because the stamps were set back, or where
-      the window reaches across a border;
+    - *gap*, where the onset lies between two segments, or in both because the stamps were set back, where
+      the window reaches across a border, or where the stamps do not tell the onset's sample yet;
     - *late*, where the marker came after its data had left the ring;
     - *timeout*, where the data did not come.
 
@@ -226,7 +229,7 @@ class Track:
             segment = self._timeline.append(piece)
             self._has_news = True
             for strides in self._strides:
-                requests += self._stride(strides, segment, piece.chunk)
+                requests += self._stride(strides, segment)
         return requests
 
     def mark(self, marker: Marker, index: int) -> list[Request]:
@@ -304,7 +307,7 @@ class Track:
         counted_from = max(arrival, min(time, arrival + self._timeout_s))
         return counted_from + window.last_sample * self._period_s + self._timeout_s
 
-    def _stride(self, strides: _Strides, segment: Segment, newest: Chunk) -> Iterator[Request]:
+    def _stride(self, strides: _Strides, segment: Segment) -> Iterator[Request]:
         """Open the requests whose onsets have come with the newest samples of the running segment."""
         if segment.index != strides.segment:
             strides.segment, strides.n_opened = segment.index, 0
@@ -316,9 +319,9 @@ class Track:
                 index=strides.n_opened,
                 decoder=strides.decoder,
             )
-            time = float(newest.times[sample - segment.end])
-            onset = _Onset(None, Place(segment, sample, 0.0, (segment.index, sample + 1)))
-            deadline = self._deadline(time, newest.arrival, strides.window)
+            _, time, arrival = segment.provenance(sample)
+            onset = _Onset(None, Place(segment, sample, 0.0, 0.0, (segment.index, sample + 1)))
+            deadline = self._deadline(time, arrival, strides.window)
             strides.waiting.append(_Waiting(request, onset, strides.window, deadline))
             strides.n_opened += 1
             yield request
@@ -362,12 +365,12 @@ class Track:
         if start < segment.warmup_samples:
             reason = f"the window starts at sample {start}, the front end is warm at {segment.warmup_samples}"
             return place.since, one.closed(Verdict.WARMING_UP, reason)
-        if stop > segment.end:
+        if stop > segment.trusted:
             if not segment.ended:
                 return None
             reason = "the stream broke off before the window's end"
             return (segment.index + 1, 0), one.closed(Verdict.GAP, reason)
-        since = max(place.since, (segment.index, stop))
+        since = max(place.since, (segment.index, segment.known(stop)))
         try:
             window = segment.ring.view(start, stop)
             stamp, time, arrival = segment.provenance(stop - 1)
@@ -383,6 +386,7 @@ class Track:
             bridged_samples=segment.bridges.count(start, stop),
             findings=segment.screening.findings(start, stop),
             residual_us=place.residual_us,
+            uncertainty_us=place.uncertainty_us,
             data_source=stamp,
             data_corrected=time,
             data_arrival=arrival,

@@ -365,14 +365,14 @@ def test_the_recorder_hears_of_an_advance_only_where_it_had_an_effect(decoder: D
     tape = Tape()
     bench = Bench([decoder], recorder=tape)
     bench.connect()
-    for _ in range(10):
+    for _ in range(20):
         bench.feed(10)
-    bench.mark(50 / RATE_HZ)
+    bench.mark(150 / RATE_HZ)
     bench.feed(10)
     for _ in range(5):
         bench.engine.advance("eeg")
     kinds = [kind for kind, *_ in tape.events]
-    assert kinds == ["connect", *["feed"] * 10, "admit", "feed", "advance"]
+    assert kinds == ["connect", *["feed"] * 20, "admit", "feed", "advance"]
 
 
 def test_a_short_gap_is_bridged_counted_and_told_of(decoder: Decoder) -> None:
@@ -454,18 +454,18 @@ def test_growing_windows_answer_one_marker_in_order_each_when_it_is_complete(tmp
         decoders.append(Decoder(tmp_path / f"{last}"))
     bench = Bench(decoders)
     bench.connect()
-    bench.mark(40 / RATE_HZ, "picture")
+    bench.mark(140 / RATE_HZ, "picture")
     answered = []
-    for _ in range(30):
+    for _ in range(40):
         before = len(bench.of(EmbeddingMessage))
         bench.feed(10)
         answered += [
             (m.request.decoder, m.label, bench.n_samples) for m in bench.of(EmbeddingMessage)[before:]
         ]
     assert answered == [
-        ("until51", "picture", 100),
-        ("until102", "picture", 150),
-        ("until204", "picture", 250),
+        ("until51", "picture", 200),
+        ("until102", "picture", 250),
+        ("until204", "picture", 350),
     ]
 
 

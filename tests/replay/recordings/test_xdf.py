@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from replay.recordings.xdf import BOUNDARY
 from rtdecode.contracts import ChannelType
 from rtdecode.errors import UserError
 from rtdecode.signal.alignment import SampleClock
+from rtdecode.signal.ring import NotYetError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,17 +98,39 @@ def test_types_are_those_that_are_read_live(write: Any) -> None:
     assert {channel.type for channel in recording.channels} == {ChannelType.GRAD}
 
 
-def test_markers_go_to_the_nearest_stamp_as_it_was_recorded(write: Any, indexed: Any) -> None:
-    """A line through the stamps would move them by what comes later; live nobody knows that."""
-    burst = np.arange(500) // 10 * 10 / indexed.rate_hz  # ten samples share a stamp
-    recording = read_recording(write("xdf", stamps=5000 + burst, marker_times=[5000.041, 5001.019]))
-    # 41 ms: stamps are 40 and 80 ms, sample 10 is the first at 40 ms; 1019 ms: 1000 ms, sample 250
-    assert recording.markers.sample.tolist() == [10, 250]
+@pytest.mark.parametrize("seed", range(3))
+def test_markers_go_to_the_sample_that_they_go_to_live(write: Any, indexed: Any, seed: int) -> None:
+    """A line through all stamps would move them by what comes later; live nobody knows that."""
+    rng = np.random.default_rng(seed)
+    stamps = 5000 + np.arange(500) / indexed.rate_hz + rng.uniform(-0.008, 0.014, 50).repeat(10)
+    times = np.sort(rng.uniform(5000.1, 5001.9, 4))
+    recording = read_recording(write("xdf", stamps=stamps, marker_times=times.tolist()))
     live = SampleClock(indexed.rate_hz, 500)
-    live.append(5000 + burst)
-    assert [live.nearest(time).sample for time in (5000.041, 5001.019)] == [10, 250]
-    np.testing.assert_array_equal(recording.stamps, 5000 + burst)
+    found: dict[float, int] = {}
+    for chunk in [*np.split(stamps, range(7, 500, 7)), None]:
+        if chunk is None:
+            live.finish()
+        else:
+            live.append(chunk)
+        for time in times.tolist():
+            with contextlib.suppress(NotYetError):
+                found.setdefault(time, live.nearest(time).sample)
+    assert recording.markers.sample.tolist() == [found[time] for time in times.tolist()]
+    np.testing.assert_array_equal(recording.stamps, stamps)
     assert recording.segment_starts == (0,)
+
+
+def test_a_lost_packet_is_a_break_and_markers_around_it_stay_where_they_were(
+    write: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    index = np.arange(500)
+    stamps = 5000 + np.where(index < 200, index, index + 12) / 250  # 48 ms: less than a jump
+    times = [5000 + at / 250 for at in (199.3, 205, 250, 350)]
+    recording = read_recording(write("xdf", stamps=stamps, marker_times=times))
+    assert recording.segment_starts == (0, 200)
+    # 205 was lost, 250 came before one could know
+    assert recording.markers.sample.tolist() == [199, 338]
+    assert "2 markers lie where there are no samples" in caplog.text
 
 
 def test_a_file_that_ends_in_the_middle_of_a_chunk_is_read_up_to_there(

@@ -36,12 +36,12 @@ def starts_of_segments(
     timeline = Timeline(signal_at(rate_hz), reach=10, ring_s=1.0, gap_s=gap_s)
     starts, n = [], 0
     for part in np.split(times, sorted(borders or [])):
-        for piece in timeline.pieces(Chunk(np.zeros((len(part), 1)), part, part, 0.0)):
+        numbers = np.arange(n, n + len(part), dtype=np.float64)
+        for piece in timeline.pieces(Chunk(np.zeros((len(part), 1)), numbers, part, 0.0)):
             if piece.is_jump:
-                starts.append(n)
+                starts.append(int(piece.chunk.stamps[0]))
             timeline.append(piece)
-            n += len(piece.chunk.times)
-    assert n == len(times)
+        n += len(part)
     assert timeline.index == len(starts) - 1
     return starts
 
@@ -68,8 +68,25 @@ def test_each_jump_forwards_or_backwards_begins_a_segment_whatever_the_chunks(
     assert starts_of_segments(times, 256.0) == expected
 
 
-@pytest.mark.parametrize("step_s", [-0.09, 0.09])
-def test_a_smaller_step_is_no_jump(step_s: float) -> None:
+@pytest.mark.parametrize("step_s", [-0.09, -1 / 256, 1 / 256, 12 / 256, 0.09])
+@pytest.mark.parametrize("chunk", [1, 32, 600])
+def test_a_smaller_step_begins_a_segment_once_the_stamps_have_not_come_back_for_0_3_s(
+    step_s: float, chunk: int
+) -> None:
+    times = regular(600)
+    times[300:] += step_s
+    assert starts_of_segments(times, 256.0, list(range(0, 600, chunk))) == [0, 377]
+
+
+@pytest.mark.parametrize("step_s", [-0.05, 0.02, 0.05])
+def test_a_chunk_that_is_late_or_early_for_once_begins_no_segment(step_s: float) -> None:
+    times = regular(600)
+    times[300:312] += step_s
+    assert starts_of_segments(times, 256.0) == [0]
+
+
+@pytest.mark.parametrize("step_s", [0.5 / 256, -0.5 / 256])
+def test_half_a_sample_is_no_lost_sample(step_s: float) -> None:
     times = regular(600)
     times[300:] += step_s
     assert starts_of_segments(times, 256.0) == [0]

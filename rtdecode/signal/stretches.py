@@ -1,0 +1,71 @@
+"""The unbroken stretches of a recording, and the clock of each, as a live stream would have shown them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rtdecode.signal.alignment import SampleClock, jumps
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Samples of a recording without a break.
+
+    Parameters
+    ----------
+    start
+        The first that does not belong to the stretch before.
+    origin
+        The first that the clock counts: a later one where it took some samples to show that the stretch
+        before was over.
+    clock
+        Says which sample a time means, counted from ``origin``.
+    """
+
+    start: int
+    origin: int
+    clock: SampleClock
+
+    def sample(self, time: float) -> int | None:
+        """Find the sample taken nearest to a time, counted from the recording's first; None if there is none.
+
+        It is the one that is found live, but where the stamps do not tell it for certain yet, it is the best
+        guess there is.
+        """
+        if not self.clock.covers(time):
+            return None
+        sample = self.clock.nearest(time).sample
+        return self.origin + sample if sample >= 0 else None
+
+
+def stretches(stamps: npt.NDArray[np.float64], rate_hz: float, gap_s: float) -> list[Stretch]:
+    """Lay a recording out in stretches, by the rules by which a live stream is laid out in segments.
+
+    Parameters
+    ----------
+    stamps : array of shape (n,)
+        When each sample was stamped, seconds.
+    rate_hz
+        Nominal rate.
+    gap_s
+        How far a stamp may lie from where the one before it leads to expect it.
+    """
+    borders = np.flatnonzero(jumps(np.diff(stamps), 1.0 / rate_hz, gap_s)) + 1
+    found = []
+    first, stops = 0, [*borders.tolist(), len(stamps)]
+    for stop in stops:
+        start = first
+        while first < stop:
+            clock = SampleClock(rate_hz, stop - first)
+            taken = clock.append(stamps[first:stop])
+            clock.finish()
+            found.append(Stretch(start, first, clock))
+            start = first + clock.trusted if taken < stop - first else stop
+            first += taken
+    return found
