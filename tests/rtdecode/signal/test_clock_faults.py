@@ -1,7 +1,7 @@
 """After each fault of the stamps, windows are on the true sample again, and nothing in between was wrong.
 
-Time is synthetic, so the truth is known: the stream's first channel is the number of the sample that the device
-took, whether it arrived or not, and markers are stamped by the same clock as the samples, without their scatter.
+Time is synthetic, so the truth is known: the first channel is the number of the sample that the device took,
+whether it arrived or not, and markers are stamped by the same clock as the samples, without their scatter.
 """
 
 from __future__ import annotations

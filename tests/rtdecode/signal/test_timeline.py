@@ -131,20 +131,24 @@ def test_a_chunk_whose_parts_do_not_fit_together_is_refused() -> None:
 
 def laid_out(
     times: npt.NDArray[np.float64], policy: GapPolicy, borders: list[int] | None = None
-) -> list[tuple[bool, bool, list[float], list[float], list[float]]]:
+) -> list[tuple[bool, bool, float, float, float]]:
     """Each sample by itself: begins a segment, was put in, value, stamp, time."""
     timeline = Timeline(signal_at(256.0), reach=10, ring_s=0.05, gap_s=0.01, policy=policy)
-    out = []
+    out: list[tuple[bool, bool, float, float, float]] = []
+    n_running = 0
     values = np.arange(len(times), dtype=float) ** 2
     for rows in np.split(np.arange(len(times)), sorted(borders or [])):
         chunk = Chunk(values[rows, None], times[rows] - 500.0, times[rows], 0.0)
         for piece in timeline.pieces(chunk):
-            for row, (value, stamp, time) in enumerate(
-                zip(piece.chunk.samples[:, 0], piece.chunk.stamps, piece.chunk.times, strict=True)
-            ):
-                begins = piece.is_jump and row == 0
-                out.append((begins, piece.is_bridge, float(value), float(stamp), float(time)))
-            timeline.append(piece)
+            told = [
+                (piece.is_jump and row == 0, piece.is_bridge, float(value), float(stamp), float(time))
+                for row, (value, stamp, time) in enumerate(
+                    zip(piece.chunk.samples[:, 0], piece.chunk.stamps, piece.chunk.times, strict=True)
+                )
+            ]
+            n_before = 0 if piece.is_jump else n_running
+            n_running = timeline.append(piece).end
+            out += told[: n_running - n_before]  # the others come once more, in the next segment
     assert timeline.n_bridged == sum(is_bridge for _, is_bridge, *_ in out)
     return out
 
