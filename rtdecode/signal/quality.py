@@ -111,12 +111,12 @@ class Screening:
         n_blocks = math.ceil(capacity / self._block) + 2
         # Samples as they came, in single precision: NaN what was no number, infinite what was put in.
         self._rows = np.empty((n_blocks, self._block, n_channels), np.float32)
-        # Of each block: smallest sample and smallest negative of a sample, how often, whether there is NaN.
-        self._least = Ring(n_blocks, 2 * n_channels, np.float32)
-        self._counts = Ring(n_blocks, 2 * n_channels, np.float32)
+        # Of each block: smallest sample, smallest negative of one, how often each; and whether there is NaN.
+        self._blocks = Ring(n_blocks, 4 * n_channels, np.float32)
         self._has_nan = Ring(n_blocks, n_channels, np.bool_)
         self._scratch = np.empty((2 * self._block, 2 * n_channels), np.float32)
         self._none = np.full(2 * n_channels, _NOTHING, np.float32)
+        self._noted = np.empty((1, 4 * n_channels), np.float32)
         self._no_nan = np.zeros((1, n_channels), np.bool_)
         self._end = 0
         self._odd_until = 0  # no sample from here on is NaN or was put in
@@ -145,23 +145,26 @@ class Screening:
         whole, end = -(-start // self._block), stop // self._block
         scratch, nan = self._gather(start, stop, whole, end)
         least = np.minimum.reduce(scratch, axis=0) if len(scratch) else self._none
-        n_least = None
+        blocks = None
         if whole < end:
-            of_blocks = self._least.view(whole, end)
-            least = np.minimum(least, np.minimum.reduce(of_blocks, axis=0))
-            n_least = np.add.reduce(self._counts.view(whole, end) * (of_blocks == least), axis=0)
+            blocks, n_columns = self._blocks.view(whole, end), scratch.shape[1]
+            least = np.minimum(least, np.minimum.reduce(blocks[:, :n_columns], axis=0))
             if nan is not None:
                 nan |= self._has_nan.view(whole, end).any(axis=0)
-        n_rest = _count(scratch == least)
-        return self._judge(stop - start, least, n_rest if n_least is None else n_least + n_rest, nan)
+        n_least = _count(scratch == least)
+        if blocks is not None:
+            reached = blocks[:, n_columns:] * (blocks[:, :n_columns] == least)
+            n_least = np.add.reduce(reached, axis=0) + n_least
+        return self._judge(stop - start, least, n_least, nan)
 
     def _note(self, block: int) -> None:
         """Sum up a block that is complete."""
         at = block * self._block
         scratch, nan = self._gather(at, at + self._block, block + 1, block)
-        least = np.minimum.reduce(scratch, axis=0)
-        self._least.append(least[None])
-        self._counts.append(_count(scratch == least)[None])
+        n_columns = scratch.shape[1]
+        least = np.minimum.reduce(scratch, axis=0, out=self._noted[0, :n_columns])
+        self._noted[0, n_columns:] = _count(scratch == least)
+        self._blocks.append(self._noted)
         self._has_nan.append(self._no_nan if nan is None else nan[None])
 
     def _gather(
@@ -205,15 +208,16 @@ class Screening:
         nan: npt.NDArray[np.bool_] | None,
     ) -> Findings:
         n_channels = len(self._names)
-        span = -least[n_channels:] - least[:n_channels]  # minus infinity where there are no samples
-        most = np.maximum(n_least[:n_channels], n_least[n_channels:])
-        stands = most > max(_RAILED_SHARE * n, _FEWEST_RAILED - 1)
-        out_of_range = span > self._limits
-        flat = span == 0
-        if nan is None and not (stands | out_of_range | flat).any():
+        # Minus the span; infinite where there are no samples.
+        width = least[:n_channels] + least[n_channels:]
+        spare = self._limits + width
+        most_allowed = max(_RAILED_SHARE * n, _FEWEST_RAILED - 1)
+        if nan is None and n_least.max() <= most_allowed and width.max() < 0 <= spare.min():
             return NO_FINDINGS
-        flat &= most > 1  # a single sample cannot tell
-        railed = stands & (span > 0)
+        most = np.maximum(n_least[:n_channels], n_least[n_channels:])
+        flat = (width == 0) & (most > 1)  # a single sample cannot tell
+        railed = (width < 0) & (most > most_allowed)
+        out_of_range = spare < 0
         return Findings(
             nan=() if nan is None else self._named(nan),
             flat=self._named(flat),
