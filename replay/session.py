@@ -216,7 +216,7 @@ def _engine(
         settings,
         quality=quality,
         strides_ms={
-            decoder.name: place.stride_ms
+            (place.stream, decoder.name): place.stride_ms
             for decoder, place in zip(decoders, places, strict=True)
             if place.stride_ms is not None
         },

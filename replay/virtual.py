@@ -146,7 +146,7 @@ def run_virtual(
         run.take,
         settings or ServiceSettings(),
         quality=quality,
-        strides_ms=strides_ms,
+        strides_ms={(_STREAM, name): stride_ms for name, stride_ms in (strides_ms or {}).items()},
     )
     programme = Programme(recording, Grid.of(recording, chunk, speed=1.0), faults=faults, seed=seed)
     engine.connect(_STREAM, _facts(recording, programme.layout))

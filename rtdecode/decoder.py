@@ -92,6 +92,7 @@ class Decoder:
         self._outputs = [head.name for head in self.manifest.heads]
         self._check_graph()
         self._spatial = self._initial_spatial(data)
+        self._last_repaired = (np.empty(0), np.empty(0))
 
     @property
     def name(self) -> str:
@@ -171,8 +172,16 @@ class Decoder:
         """
         feed = {WINDOW_INPUT: windows}
         if repair is not None:
-            feed[SPATIAL_INPUT] = (repair.T @ self._spatial).astype(np.float32)
+            feed[SPATIAL_INPUT] = self._repaired_spatial(repair)
         return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+
+    def _repaired_spatial(self, repair: np.ndarray) -> np.ndarray:
+        """Spatial matrix of the graph after a repair; the last one is kept, for the next window."""
+        last, spatial = self._last_repaired
+        if last is not repair:
+            spatial = (repair.T @ self._spatial).astype(np.float32)
+            self._last_repaired = (repair, spatial)
+        return spatial
 
     def warm_up(self) -> None:
         """Run once on zeros, so that the first trial does not pay for lazy set-up."""

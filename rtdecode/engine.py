@@ -126,7 +126,7 @@ class Engine:
     quality
         What is told of each window, and which are not decoded.
     strides_ms
-        Strides of the decoders in continuous mode, by name, milliseconds.
+        Strides of the decoders in continuous mode, by stream identifier and decoder's name, milliseconds.
     triggers
         Trigger channels inside the streams.
     marker_delay_s
@@ -149,7 +149,7 @@ class Engine:
         settings: ServiceSettings,
         *,
         quality: QualitySettings | None = None,
-        strides_ms: Mapping[str, float] | None = None,
+        strides_ms: Mapping[tuple[str, str], float] | None = None,
         triggers: Sequence[TriggerChannel] = (),
         marker_delay_s: float = 0.0,
         recorder: Recorder | None = None,
@@ -216,7 +216,9 @@ class Engine:
                 settings=self._settings,
                 quality=self._quality,
                 bad=stream.bad,
-                strides_ms=self._strides_ms,
+                strides_ms={
+                    name: stride_ms for (of, name), stride_ms in self._strides_ms.items() if of == stream_id
+                },
                 first_segment=stream.next_segment,
             )
             with self._lock:
@@ -462,7 +464,7 @@ class Engine:
     def _refuse(self, stream_id: str, stream: _Stream, marker: Marker, index: int, segment: int) -> None:
         """Answer a marker that found its stream gone."""
         for decoder in stream.decoders:
-            if decoder.name in self._strides_ms:
+            if (stream_id, decoder.name) in self._strides_ms:
                 continue
             request = Request(
                 stream=stream_id,

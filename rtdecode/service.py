@@ -82,14 +82,15 @@ class Service:
         self._config = config
         self._clock = LslClock()
         self._by_stream: dict[str, list[Decoder]] = {stream.id: [] for stream in config.streams}
-        self._strides_ms: dict[str, float] = {}
+        self._strides_ms: dict[tuple[str, str], float] = {}
         loaded: dict[Path, Decoder] = {}
         for entry in config.decoders:
             if (decoder := loaded.get(entry.path)) is None:  # one that decodes several streams is held once
                 decoder = loaded[entry.path] = Decoder(entry.path)
-            self._by_stream[entry.stream or config.streams[0].id].append(decoder)
+            stream = entry.stream or config.streams[0].id
+            self._by_stream[stream].append(decoder)
             if entry.stride_ms is not None:
-                self._strides_ms[decoder.name] = entry.stride_ms
+                self._strides_ms[stream, decoder.name] = entry.stride_ms
         self._decoders = list(loaded.values())
         bus = config.bus
         self._broker = Broker(

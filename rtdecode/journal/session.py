@@ -80,7 +80,7 @@ class Session(Contract):
         config: ServeConfig,
         decoders: Mapping[str, Sequence[Decoder]],
         *,
-        strides_ms: Mapping[str, float],
+        strides_ms: Mapping[tuple[str, str], float],
         boot_id: str,
         simulated: bool,
     ) -> Session:
@@ -93,7 +93,7 @@ class Session(Contract):
         decoders
             Decoders by stream identifier.
         strides_ms
-            Strides of those in continuous mode, by name, milliseconds.
+            Strides of those in continuous mode, by stream and name, milliseconds.
         boot_id
             Of the service's envelopes.
         simulated
@@ -114,7 +114,7 @@ class Session(Contract):
                     file=str(decoder.path),
                     file_sha256=decoder.sha256,
                     stream=stream,
-                    stride_ms=strides_ms.get(decoder.name),
+                    stride_ms=strides_ms.get((stream, decoder.name)),
                     provider=decoder.provider,
                     simulated=decoder.manifest.simulated,
                 )

@@ -422,7 +422,7 @@ def test_a_gap_policy_that_could_bridge_no_gap_is_refused(decoder: Decoder) -> N
 
 
 def test_in_continuous_mode_each_stride_is_a_request_and_markers_ask_for_nothing(decoder: Decoder) -> None:
-    bench = Bench([decoder], strides_ms={"index": 125.0})
+    bench = Bench([decoder], strides_ms={("eeg", "index"): 125.0})
     bench.connect()
     bench.mark(50 / RATE_HZ)
     bench.feed(100)
