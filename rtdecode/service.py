@@ -253,6 +253,9 @@ class Service:
             state=self._state,
             accounts=self._engine.accounts(),
             streams={feed.name: feed.status() for feed in self._feeds},
+            decoders={
+                stream: tuple(decoder.name for decoder in group) for stream, group in self._by_stream.items()
+            },
             providers={decoder.name: decoder.provider for decoder in self._decoders},
             delays=self._delays,
             alarms=self._alarms.active(),

@@ -358,6 +358,8 @@ class StatusMessage(Message):
         Both ledgers.
     streams
         Every source, by name.
+    decoders
+        Names of the decoders of each signal stream, by its identifier.
     providers
         onnxruntime's execution provider of each decoder, by name.
     delays
@@ -378,6 +380,7 @@ class StatusMessage(Message):
     streams: dict[str, StreamStatus]
     providers: dict[str, str]
     delays: dict[str, Delay]
+    decoders: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     alarms: tuple[str, ...] = ()
     queues: dict[str, int] = Field(default_factory=dict)
     dropped: dict[str, int] = Field(default_factory=dict)

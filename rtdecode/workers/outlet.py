@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import pylsl
@@ -20,7 +20,7 @@ from rtdecode.errors import UserError
 from rtdecode.workers.command import bus_options, run_until_signalled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from rtdecode.bus import Endpoints, Received
@@ -45,11 +45,21 @@ _BUFFERED = 10
 """Hundreds of samples that wait for a consumer that does not fetch them; then the oldest go."""
 
 
+class _HeadKey(NamedTuple):
+    """Which results an LSL stream of embeddings carries, and what it says of them."""
+
+    stream: str
+    sha256: str
+    head: str
+    simulated: bool
+
+
 class ResultStreams:
     """LSL streams of one service's results.
 
-    - For each head of each decoder one stream of type ``Embedding``, irregular, float32, a channel a
-      dimension, in the raw units of the head's space; each sample is stamped with the onset it belongs to.
+    - For each head of each decoder of each signal stream one stream of type ``Embedding``, irregular,
+      float32, a channel a dimension, in the raw units of the head's space; each sample is stamped with the
+      onset it belongs to.
     - One stream of text of type ``Answers``; a sample is a JSON object with ``kind``, ``stream``,
       ``decoder``, ``index``, ``label``, ``stimulus_id``, ``verdict``, ``onset_stamp``, ``latency_ms`` and
       ``simulated``. Of kind ``verdict`` there is one a request, with its ``reason``; of kind ``retrieval``
@@ -63,12 +73,13 @@ class ResultStreams:
     Parameters
     ----------
     source_id
-        Begins the ``source_id`` of every stream: the decoder's and the head's names, or ``answers``, follow.
+        Begins the ``source_id`` of every stream: the names of signal stream, decoder and head, or
+        ``answers``, follow.
     """
 
     def __init__(self, source_id: str) -> None:
         self._source_id = source_id
-        self._heads: dict[tuple[str, str, bool], pylsl.StreamOutlet] = {}
+        self._heads: dict[_HeadKey, pylsl.StreamOutlet] = {}
         self._answers: dict[bool, pylsl.StreamOutlet] = {}
         self._onsets: OrderedDict[Request, EmbeddingMessage] = OrderedDict()
 
@@ -78,22 +89,31 @@ class ResultStreams:
         outlets = [*self._heads.values(), *self._answers.values()]
         return [outlet.get_info().name() for outlet in outlets]
 
-    def offer(self, decoders: Mapping[str, DecoderManifest], *, simulated: bool) -> None:
+    def offer(
+        self,
+        decoders: Mapping[str, DecoderManifest],
+        by_stream: Mapping[str, Sequence[str]],
+        *,
+        simulated: bool,
+    ) -> None:
         """Have streams for just these decoders; those that were there before stay as they are.
 
         Parameters
         ----------
         decoders
             Manifests by the hash of their files.
+        by_stream
+            Names of the decoders of each signal stream.
         simulated
             Whether what they decode is.
         """
         self._onsets.clear()
         heads = {}
-        for sha256, manifest in decoders.items():
-            for head in manifest.heads:
-                key = (sha256, head.name, simulated or manifest.simulated)
-                heads[key] = self._heads.get(key) or self._embedding_outlet(*key, manifest.name, head)
+        for stream, names in by_stream.items():
+            for sha256, manifest in decoders.items():
+                for head in manifest.heads if manifest.name in names else ():
+                    key = _HeadKey(stream, sha256, head.name, simulated or manifest.simulated)
+                    heads[key] = self._heads.get(key) or self._embedding_outlet(key, manifest.name, head)
         answers = simulated or any(manifest.simulated for manifest in decoders.values())
         self._heads = heads
         self._answers = {answers: self._answers.get(answers) or self._answer_outlet(simulated=answers)}
@@ -108,11 +128,12 @@ class ResultStreams:
         self._onsets[message.request] = message
         if len(self._onsets) > _REMEMBERED:
             self._onsets.popitem(last=False)
-        outlets = {(sha256, head): outlet for (sha256, head, _), outlet in self._heads.items()}
-        for head, frame in zip(message.heads, payload, strict=True):
-            outlet = outlets.get((message.decoder_sha256, head.name))
-            if outlet is not None and outlet.channel_count == head.dim:
-                outlet.push_sample(floats(frame, head.dim).tolist(), _onset(message.stamps))
+        frames = {head.name: (head.dim, frame) for head, frame in zip(message.heads, payload, strict=True)}
+        for key, outlet in self._heads.items():
+            if (key.stream, key.sha256) == (message.request.stream, message.decoder_sha256):
+                dim, frame = frames.get(key.head, (0, b""))
+                if dim == outlet.channel_count:
+                    outlet.push_sample(floats(frame, dim).tolist(), _onset(message.stamps))
 
     def push_verdict(self, message: VerdictMessage) -> None:
         """Send how a request ended."""
@@ -164,16 +185,15 @@ class ResultStreams:
         for outlet in self._answers.values():
             outlet.push_sample([json.dumps(answer, ensure_ascii=False)], onset or otherwise)
 
-    def _embedding_outlet(
-        self, sha256: str, name: str, simulated: bool, decoder: str, head: Head
-    ) -> pylsl.StreamOutlet:
+    def _embedding_outlet(self, key: _HeadKey, decoder: str, head: Head) -> pylsl.StreamOutlet:
+        name = f"{key.stream}-{decoder}-{head.name}"
         info = pylsl.StreamInfo(
-            f"{decoder}-{name}",
+            name,
             EMBEDDING_TYPE,
             head.space.dim,
             pylsl.IRREGULAR_RATE,
             "float32",
-            f"{self._source_id}-{decoder}-{name}",
+            f"{self._source_id}-{name}",
         )
         channels = info.desc().append_child("channels")
         for dimension in range(head.space.dim):
@@ -181,12 +201,19 @@ class ResultStreams:
             channel.append_child_value("label", f"dim-{dimension}")
             channel.append_child_value("type", "embedding")
         ours = info.desc().append_child("rtdecode")
-        about = {"decoder": decoder, "decoder_sha256": sha256, "head": name, "role": head.role.value}
-        for key, value in {**about, "simulated": str(simulated).lower()}.items():
-            ours.append_child_value(key, value)
+        about = {
+            "stream": key.stream,
+            "decoder": decoder,
+            "decoder_sha256": key.sha256,
+            "head": head.name,
+            "role": head.role.value,
+            "simulated": str(key.simulated).lower(),
+        }
+        for what, value in about.items():
+            ours.append_child_value(what, value)
         space = ours.append_child("space")
-        for key, value in head.space.model_dump(mode="json").items():
-            space.append_child_value(key, str(value))
+        for what, value in head.space.model_dump(mode="json").items():
+            space.append_child_value(what, str(value))
         return pylsl.StreamOutlet(info, max_buffered=_BUFFERED)
 
     def _answer_outlet(self, *, simulated: bool) -> pylsl.StreamOutlet:
@@ -294,7 +321,7 @@ class OutletWorker:
             _log.warning("a service's results are not sent on: %s", error)
             return False
         self._boot_id, self._simulated = message.boot_id, status.simulated
-        self._streams.offer(decoders, simulated=status.simulated)
+        self._streams.offer(decoders, status.decoders, simulated=status.simulated)
         self._say(f"ready: LSL streams {', '.join(self._streams.names)}")
         self.ready.set()
         return True

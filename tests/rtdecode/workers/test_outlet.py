@@ -104,7 +104,7 @@ def test_inlets_get_embeddings_and_answers_with_the_onset_as_stamp(
         retrieval = RetrievalWorker(gallery, service.endpoints, top=2)
         stack.enter_context(in_a_thread(retrieval))
         stack.enter_context(in_a_thread(OutletWorker(service.endpoints, source_id=source_id)))
-        results = inlet(f"{source_id}-index-embedding")
+        results = inlet(f"{source_id}-eeg-index-embedding")
         answers = inlet(f"{source_id}-answers")
         assert retrieval.ready.wait(TIMEOUT_S)
         lab.send(100)
@@ -139,7 +139,7 @@ def test_inlets_get_embeddings_and_answers_with_the_onset_as_stamp(
     assert (ended["kind"], ended["verdict"], ended["label"]) == ("verdict", "timeout", "cut off")
     assert ended["onset_stamp"] is ended["latency_ms"] is None
 
-    assert (info.name(), info.type(), info.nominal_srate()) == ("index-embedding", "Embedding", 0)
+    assert (info.name(), info.type(), info.nominal_srate()) == ("eeg-index-embedding", "Embedding", 0)
     assert info.get_channel_labels() == ["dim-0", "dim-1"]
     ours = info.desc().child("rtdecode")
     assert ours.child_value("decoder") == "index"
@@ -157,7 +157,7 @@ def test_a_restart_of_the_service_does_not_interrupt_its_listeners(decoder: Path
                 service = live(stack, config)
                 if not restart:
                     outer.enter_context(in_a_thread(OutletWorker(service.endpoints, source_id=source_id)))
-                    results = inlet(f"{source_id}-index-embedding")
+                    results = inlet(f"{source_id}-eeg-index-embedding")
                     ports = [int(at.rpartition(":")[2]) for at in addresses(service.endpoints)]
                     names = ("publish_port", "subscribe_port", "control_port")
                     config = config.model_copy(
@@ -208,8 +208,8 @@ def embedding_message(**fields: object) -> EmbeddingMessage:
 
 def test_a_stride_is_stamped_with_its_windows_end_and_compressed_time_has_no_latency(source_id: str) -> None:
     streams = ResultStreams(source_id)
-    streams.offer({"1" * 64: index_manifest()}, simulated=False)
-    results, answers = inlet(f"{source_id}-index-embedding"), inlet(f"{source_id}-answers")
+    streams.offer({"1" * 64: index_manifest()}, {"eeg": ["index"]}, simulated=False)
+    results, answers = inlet(f"{source_id}-eeg-index-embedding"), inlet(f"{source_id}-answers")
     message = embedding_message(latency_comparable=False)
     streams.push_embedding(message, (np.array([1.5, -2], "<f4").tobytes(),))
     streams.push_verdict(
@@ -225,21 +225,32 @@ def test_a_stride_is_stamped_with_its_windows_end_and_compressed_time_has_no_lat
 def test_streams_stay_for_decoders_that_stay_and_go_with_those_that_go(source_id: str) -> None:
     streams = ResultStreams(source_id)
     kept, gone = index_manifest(name="kept"), index_manifest(name="gone")
-    streams.offer({"1" * 64: kept, "2" * 64: gone}, simulated=False)
-    stays, goes = inlet(f"{source_id}-kept-embedding"), inlet(f"{source_id}-gone-embedding")
-    streams.offer({"1" * 64: kept, "3" * 64: index_manifest(name="new")}, simulated=False)
+    streams.offer({"1" * 64: kept, "2" * 64: gone}, {"eeg": ["kept", "gone"]}, simulated=False)
+    stays, goes = inlet(f"{source_id}-eeg-kept-embedding"), inlet(f"{source_id}-eeg-gone-embedding")
+    new = index_manifest(name="new")
+    streams.offer({"1" * 64: kept, "3" * 64: new}, {"eeg": ["kept", "new"]}, simulated=False)
     message = embedding_message()
     streams.push_embedding(message, (np.array([1, 2], "<f4").tobytes(),))
     assert stays.pull_sample(TIMEOUT_S)[0] == [1, 2]
     with pytest.raises(pylsl.util.LostError):
         goes.pull_sample(TIMEOUT_S)
-    assert streams.names == ["kept-embedding", "new-embedding", "rtdecode-answers"]
+    assert streams.names == ["eeg-kept-embedding", "eeg-new-embedding", "rtdecode-answers"]
+
+
+def test_signal_streams_that_share_a_decoder_have_results_of_their_own(source_id: str) -> None:
+    streams = ResultStreams(source_id)
+    streams.offer({"1" * 64: index_manifest()}, {"eeg": ["index"], "meg": ["index"]}, simulated=False)
+    eeg, meg = inlet(f"{source_id}-eeg-index-embedding"), inlet(f"{source_id}-meg-index-embedding")
+    for stream, value in (("eeg", 1), ("meg", 2)):
+        message = embedding_message(request=embedding_message().request.model_copy(update={"stream": stream}))
+        streams.push_embedding(message, (np.array([value, 0], "<f4").tobytes(),))
+    assert (eeg.pull_sample(TIMEOUT_S)[0][0], meg.pull_sample(TIMEOUT_S)[0][0]) == (1, 2)
 
 
 def test_a_message_of_a_decoder_or_a_shape_unknown_is_passed_over(source_id: str) -> None:
     streams = ResultStreams(source_id)
-    streams.offer({"1" * 64: index_manifest()}, simulated=False)
-    results = inlet(f"{source_id}-index-embedding")
+    streams.offer({"1" * 64: index_manifest()}, {"eeg": ["index"]}, simulated=False)
+    results = inlet(f"{source_id}-eeg-index-embedding")
     frame = np.array([1, 2, 3], "<f4").tobytes()
     streams.push_embedding(embedding_message(decoder_sha256="2" * 64), (frame[:8],))
     longer = (HeadOutput(name="embedding", role="retrieval", dim=3),)
@@ -271,7 +282,7 @@ def test_the_command_says_what_it_sends_and_ends_on_a_signal(decoder: Path, sour
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
             assert process.stdout is not None
             assert process.stdout.readline().startswith("waiting for a live service")
-            assert process.stdout.readline() == "ready: LSL streams index-embedding, rtdecode-answers\n"
+            assert process.stdout.readline() == "ready: LSL streams eeg-index-embedding, rtdecode-answers\n"
             process.send_signal(signal.SIGTERM)
             rest, _ = process.communicate(timeout=TIMEOUT_S)
         assert rest == "stopped: 0 messages lost, 0 malformed\n"
