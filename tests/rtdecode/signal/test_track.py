@@ -903,7 +903,8 @@ def test_what_is_told_of_windows_with_no_numbers_and_lost_samples_does_not_depen
         return answers
 
     expected = play([])
-    assert any(findings.flat == ("c1",) for _, findings, _ in expected)
+    # One or two samples are too few for a jump; that they are lost is known after the flat ones have come.
+    assert any(findings.flat == ("c1",) for _, findings, _ in expected) == (jump not in (1, 2))
     assert any(findings.nan for _, findings, _ in expected)
     assert play(borders) == expected
     assert play(list(range(1, 400))) == expected
