@@ -12,8 +12,44 @@ LOST, STALE, REFUSED = AlarmCode.LOST, AlarmCode.STALE, AlarmCode.REFUSED
 CASES = (
     Case("nothing", ()),
     # samples
+    Case("drop", ("drop:share=0.02,at=1,for=1",), 1, 2, verdicts=GAP),
     Case("gap", ("gap:at=1,for=0.5",), 1, 1.5, verdicts=GAP),
+    Case("gap-short", ("gap:at=1,for=0.05",), 1, 1.4, verdicts=GAP),
     Case("gap-filter", ("gap:at=1.5,for=0.5",), 0, 2.5, warmup_s=0.5, verdicts=GAP | {Verdict.WARMING_UP}),
+    Case(
+        "gap-marked",
+        ("gap:at=1,for=0.05",),
+        1,
+        1.05,
+        service={"gap_policy": "mark", "gap_s": 0.01},
+        quality={"bridged_samples": 13},
+    ),
+    Case(
+        "gap-interpolated",
+        ("gap:at=1,for=0.05",),
+        1,
+        1.05,
+        service={"gap_policy": "interpolate", "gap_s": 0.01},
+        quality={"bridged_samples": 13},
+    ),
+    Case("nan", ("nan:channel=CH1,at=1,for=0.5",), 1, 1.5, quality={"nan_channels": ("CH1",)}),
+    Case(
+        "nan-rejected",
+        ("nan:channel=CH1,at=1,for=0.5",),
+        1,
+        1.5,
+        section={"reject_bad_channels": 0},
+        verdicts=frozenset({Verdict.ARTEFACT}),
+    ),
+    Case("flat", ("flat:channel=CH1,at=1,for=0.5",), 1, 1.5, quality={"flat_channels": ("CH1",)}),
+    Case("railed", ("railed:channel=CH1,at=1,for=0.5",), 1, 1.5, quality={"railed_channels": ("CH1",)}),
+    Case(
+        "out-of-range",
+        ("out-of-range:channel=CH1,at=1,for=0.5",),
+        1,
+        1.5,
+        quality={"out_of_range_channels": ("CH1",)},
+    ),
     # time
     Case("stall", ("stall:at=1,for=0.7",), over=2),
     Case(
@@ -25,6 +61,8 @@ CASES = (
         alarms=frozenset({STALE}),
         service={"stale_s": 1.0},
     ),
+    Case("jitter", ("jitter:sd_ms=2",), over=2, within=1, enough=20),
+    Case("bursts", ("bursts:n=12,scatter_ms=5",), over=2, within=1, verdicts=GAP, enough=20),
     Case("drift", ("drift:ppm=100",), over=2),
     Case("clock-reset", ("clock-reset:at=1",), 1, 1, verdicts=GAP, alarms=frozenset({STALE})),
     Case(
@@ -91,4 +129,19 @@ CASES = (
     Case("marker-order", ("marker-order",), over=1),
     Case("marker-equal", ("marker-equal",), over=1),
     # several at once
+    Case(
+        "bad-day",
+        (
+            "jitter:sd_ms=1",
+            "gap:at=2,for=0.3",
+            "nan:channel=CH1,at=3,for=0.2",
+            "marker-duplicate:share=0.2",
+            "disconnect:at=4,for=0.5",
+        ),
+        2,
+        gone_at=4,
+        within=1,
+        verdicts=GAP,
+        alarms=frozenset({LOST}),
+    ),
 )

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 RATE_HZ = 256.0
 WINDOW = (-5, 40)
+INDEX_V = 1e-6
 
 _LONGEST_S = 40.0
 _EVERY_S = 0.15
-_ENOUGH = 5
 _QUIET_S = 0.4
 
 
@@ -56,6 +56,8 @@ class Case:
         Alarms raised.
     within
         How many samples an onset may be off.
+    enough
+        How many trials afterwards are enough to judge by.
     gone_at
         When a stream goes away that has to be found again: it is over with the first trial after that.
     recovers
@@ -75,6 +77,7 @@ class Case:
     verdicts: frozenset[Verdict] = frozenset()
     alarms: frozenset[AlarmCode] = frozenset()
     within: int = 0
+    enough: int = 5
     gone_at: float | None = None
     recovers: bool = True
     quality: Mapping[str, object] = field(default_factory=dict)
@@ -128,7 +131,7 @@ class Outcome:
         if case.gone_at is not None and not any(alarm.active for alarm in self.alarms):
             return False
         over = max(case.begins, case.over, case.gone_at or 0.0)
-        return sum(said.at >= over for said in after) >= _ENOUGH
+        return sum(said.at >= over for said in after) >= case.enough
 
     def take(self, received: Received) -> None:
         """Keep one message of the bus."""
@@ -141,7 +144,7 @@ class Outcome:
                 header, window = None, None
                 if message.request.index in self._embeddings:
                     header, embedding = self._embeddings[message.request.index]
-                    window = round(float(embedding[0])), round(float(embedding[1]))
+                    window = round(float(embedding[0]) / INDEX_V), round(float(embedding[1]) / INDEX_V)
                 self.said.append(
                     Said(
                         message.label,
@@ -201,10 +204,10 @@ def live_through(case: Case, folder: Path) -> Outcome:
 
 
 def _session() -> Recording:
-    """Noise of 10 uV whose first channel is the sample index, with a marker each 0.15 s."""
+    """Noise of 10 uV whose first channel is the sample index in uV, with a marker each 0.15 s."""
     n_samples = round(_LONGEST_S * RATE_HZ)
     samples = np.random.default_rng(1).normal(scale=1e-5, size=(n_samples, 3)).astype(np.float32)
-    samples[:, 0] = np.arange(n_samples)
+    samples[:, 0] = np.arange(n_samples) * INDEX_V
     onsets = np.arange(100, n_samples - 100, round(_EVERY_S * RATE_HZ))
     return Recording(
         name=f"faulty-{uuid.uuid4().hex}",
