@@ -55,6 +55,10 @@ _KEPT_BYTES = 32 << 20
 """Bytes that may wait for a disk that takes none, before entries stay in the queue."""
 
 
+_Entry = tuple["Callable[..., None]", tuple[Any, ...], int]
+"""What to do on the journal's thread, with which arguments, and how many bytes these hold."""
+
+
 class Journal:
     """Records a session; a recorder for the engine, and a listener to the bus.
 
@@ -78,9 +82,11 @@ class Journal:
         self._clock = clock
         self._alarms = alarms
         self._transcript = Transcript()
-        self._lock = threading.Lock()  # guards the queue and its counters; held for moments only
-        self._entries: deque[tuple[Callable[..., None], tuple[Any, ...], int]] = deque()
-        self._n_bytes = 0
+        # Appending to it and taking from it need no lock. Each counter of bytes has one writer: whoever holds
+        # the engine's lock, the broker's thread, and the journal's.
+        self._entries: deque[_Entry] = deque()
+        self._fed_bytes = self._said_bytes = self._taken_bytes = 0
+        self._lock = threading.Lock()  # guards what is counted of the dropped entries
         self._dropped = 0
         self._missing = 0  # of the recording, since it was last noted there
         self._seen_dropped = 0
@@ -156,77 +162,82 @@ class Journal:
     def connected(self, stream_id: str, facts: StreamFacts) -> None:
         """A stream was connected."""
         # Without the news of a connection nothing that follows it could be written.
-        self._put(self._write_connected, stream_id, facts, self._clock.now(), most=2 * self._most_entries)
+        self._put((self._write_connected, (stream_id, facts, self._clock.now()), 0), is_vital=True)
 
     def fed(
         self, stream_id: str, samples: np.ndarray, stamps: np.ndarray, offset_s: float, arrival: float
     ) -> None:
         """A chunk is about to be taken."""
-        self._put(
-            self._write,
-            self._transcript.fed,
-            stream_id,
-            samples,
-            stamps,
-            offset_s,
-            arrival,
-            n_bytes=samples.nbytes,
-        )
+        # Once a chunk, on the thread whose latency counts: the plain case is written out here.
+        self._fed_bytes += samples.nbytes
+        entry = self._write_fed, (stream_id, samples, stamps, offset_s, arrival), samples.nbytes
+        if self._missing or not self._is_calm():
+            self._put(entry)
+        else:
+            self._entries.append(entry)
 
     def admitted(self, marker: Marker, stream_id: str | None) -> None:
         """A marker was put before the gate."""
-        self._put(self._write, self._transcript.admitted, marker, stream_id, n_bytes=len(marker.label))
+        self._put((self._write, (self._transcript.admitted, marker, stream_id), 0))
 
     def advanced(self, stream_id: str, now: float) -> None:
         """A stream was advanced, and that had an effect."""
-        self._put(self._write, self._transcript.advanced, stream_id, now)
+        self._put((self._write, (self._transcript.advanced, stream_id, now), 0))
 
     def disconnected(self, stream_id: str, verdict: Verdict, reason: str) -> None:
         """A stream was disconnected."""
-        self._put(
-            self._write,
-            self._transcript.disconnected,
-            stream_id,
-            verdict,
-            reason,
-            self._clock.now(),
-            most=2 * self._most_entries,
-        )
+        arguments = self._transcript.disconnected, stream_id, verdict, reason, self._clock.now()
+        self._put((self._write, arguments, 0), is_vital=True)
 
     def declared_bad(self, stream_id: str, channels: tuple[str, ...]) -> None:
         """Channels of a stream were declared bad, from its next chunk on."""
-        self._put(self._write, self._transcript.declared_bad, stream_id, channels, self._clock.now())
+        arguments = self._transcript.declared_bad, stream_id, channels, self._clock.now()
+        self._put((self._write, arguments, 0), is_vital=True)
 
     # --- told by others -------------------------------------------------------------------------------
 
     def measured(self, name: str, host: str, offset_s: float) -> None:
         """The clock of a source was measured: add ``offset_s`` to its stamps to be in ours."""
-        self._put(self._write, self._transcript.measured, name, host, self._clock.now(), offset_s)
+        self._put((self._write, (self._transcript.measured, name, host, self._clock.now(), offset_s), 0))
 
     def said(self, frames: Sequence[bytes]) -> None:
         """A message left the bus."""
-        self._put(self._write_message, frames, n_bytes=sum(map(len, frames)))
+        n_bytes = sum(map(len, frames))
+        self._said_bytes += n_bytes
+        self._put((self._write_message, (frames,), n_bytes))
 
-    def _put(
-        self, do: Callable[..., None], *arguments: Any, n_bytes: int = 0, most: int | None = None
-    ) -> None:
+    def _is_calm(self) -> bool:
+        """Whether the queue is not even half full."""
+        waiting_bytes = self._fed_bytes + self._said_bytes - self._taken_bytes
+        return 2 * len(self._entries) < self._most_entries and 2 * waiting_bytes < _WAITING_BYTES
+
+    def _put(self, entry: _Entry, *, is_vital: bool = False) -> None:
+        """Queue an entry, or drop it where the queue is full.
+
+        Without the vital ones nothing that follows could be read, so there is more room for them.
+        """
+        waiting_bytes = self._fed_bytes + self._said_bytes - self._taken_bytes
+        most = 2 * self._most_entries if is_vital else self._most_entries
+        if len(self._entries) >= most or (waiting_bytes > _WAITING_BYTES and not is_vital):
+            self._drop(entry)
+            return
         with self._lock:
-            n_waiting = len(self._entries)
-            if n_waiting >= (most or self._most_entries) or self._n_bytes + n_bytes > _WAITING_BYTES:
-                self._drop(do)
-                return
-            if self._missing:
-                lost, self._missing = self._missing, 0
-                self._entries.append((self._write, (self._transcript.lost, lost, self._clock.now()), 0))
-            self._entries.append((do, arguments, n_bytes))
-            self._n_bytes += n_bytes
-        if n_waiting > self._most_entries // 2:
+            lost, self._missing = self._missing, 0
+        if lost:
+            self._entries.append((self._write, (self._transcript.lost, lost, self._clock.now()), 0))
+        self._entries.append(entry)
+        if not self._is_calm():
             self._wake.set()
 
-    def _drop(self, do: Callable[..., None]) -> None:
-        self._dropped += 1
-        if do != self._write_message:
-            self._missing += 1
+    def _drop(self, entry: _Entry) -> None:
+        do, _, n_bytes = entry
+        with self._lock:
+            self._dropped += 1
+            if do == self._write_message:
+                self._said_bytes -= n_bytes
+            else:
+                self._missing += 1
+                self._fed_bytes -= n_bytes
 
     # --- the journal's own thread ---------------------------------------------------------------------
 
@@ -253,19 +264,22 @@ class Journal:
     def _take(self) -> None:
         """Turn what waits into bytes, as long as these have room."""
         while self._entries and len(self._recording.pending) + len(self._messages.pending) < _KEPT_BYTES:
-            with self._lock:
-                do, arguments, n_bytes = self._entries.popleft()
-                self._n_bytes -= n_bytes
+            do, arguments, n_bytes = self._entries.popleft()
+            self._taken_bytes += n_bytes
             try:
                 do(*arguments)
             except Exception:  # one entry must not end the journal
                 _log.exception("an entry of the journal could not be written")
                 with self._lock:
-                    self._drop(do)
+                    self._dropped += 1
+                    self._missing += 1
             time.sleep(0)  # the engine's threads go first
 
     def _write(self, transcribe: Callable[..., bytes], *arguments: Any) -> None:
         self._recording.pending += transcribe(*arguments)
+
+    def _write_fed(self, *arguments: Any) -> None:
+        self._recording.pending += self._transcript.fed(*arguments)
 
     def _write_message(self, frames: Sequence[bytes]) -> None:
         self._messages.pending += write_line(frames)
