@@ -1,8 +1,8 @@
 """The journal of a running service: takes what happens without ever waiting, and writes it on its own thread.
 
-The engine's threads and the broker's put references into a bounded queue; the journal's thread turns them
-into bytes and appends these to two files. What a disk does not take is kept and tried again, up to a limit;
-beyond it, entries are dropped, counted, and missed in the recording by a note.
+The threads that feed and those that publish put references into a bounded queue; the journal's thread turns
+them into bytes and appends these to two files. What a disk does not take is kept and tried again, up to a
+limit; beyond it, entries are dropped, counted, and missed in the recording by a note.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Journal:
         self._alarms = alarms
         self._transcript = Transcript()
         # Appending to it and taking from it need no lock. Each counter of bytes has one writer: whoever holds
-        # the engine's lock, the broker's thread, and the journal's.
+        # the engine's lock, or the broker's, and the journal's thread.
         self._entries: deque[_Entry] = deque()
         self._fed_bytes = self._said_bytes = self._taken_bytes = 0
         self._lock = threading.Lock()  # guards what is counted of the dropped entries
@@ -201,7 +201,7 @@ class Journal:
         self._put((self._write, (self._transcript.measured, name, host, self._clock.now(), offset_s), 0))
 
     def said(self, frames: Sequence[bytes]) -> None:
-        """A message left the bus."""
+        """A message left the bus; told behind the broker's lock."""
         n_bytes = sum(map(len, frames))
         self._said_bytes += n_bytes
         self._put((self._write_message, (frames,), n_bytes))

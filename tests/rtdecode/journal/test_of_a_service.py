@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -9,14 +15,17 @@ import pyxdf
 from index_decoder import index_manifest, write_index_decoder
 from lab import Lab, listen
 
+from rtdecode.bus.subscriber import Subscriber
 from rtdecode.config import JournalSettings, ServeConfig
-from rtdecode.contracts import EmbeddingMessage
+from rtdecode.contracts import AlarmCode, AlarmMessage, EmbeddingMessage
 from rtdecode.errors import UserError
+from rtdecode.journal.events import Admitted
 from rtdecode.journal.messages import read_lines
 from rtdecode.journal.reader import Fed, RecordedSession
 from rtdecode.service import Service
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -84,3 +93,94 @@ def test_a_journal_that_cannot_be_written_is_said_before_anything_starts(
         Service(with_journal(lab.config(decoder), tmp_path / "file")),
     ):
         pass
+
+
+def test_what_came_a_second_before_a_kill_is_on_disk(lab: Lab, decoder: Path, tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text(
+        f"""
+        streams = [{{ id = "eeg", lsl = {{ source_id = "{lab.source_id}" }} }}]
+        decoders = [{{ path = "{decoder.name}" }}]
+        markers.streams = [{{ source_id = "{lab.source_id}-markers" }}]
+        bus = {{ publish_port = 0, subscribe_port = 0, control_port = 0 }}
+        journal.folder = "journal"
+        """
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtdecode", "serve", str(tmp_path / "serve.toml")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        where = next(line for line in process.stderr if "live: publishing" in line)
+        with Subscriber(re.search(r"tcp://[^ ,]+", where).group(), ("embedding",)) as subscriber:
+            assert subscriber.wait_joined(10)
+            for first in range(0, 2000, 50):
+                lab.mark(first, str(first))
+                lab.send(50)
+            lab.send(100)
+            labels = [subscriber.receive(30).message.label for _ in range(40)]
+        threading.Event().wait(1.0)  # the very second that the journal may lose
+        process.kill()
+    (folder,) = (tmp_path / "journal").iterdir()
+    session = RecordedSession(folder)
+    entries = [entry for entry, _ in session.entries()]
+    assert not session.is_complete
+    assert sum(len(entry.stamps) for entry in entries if isinstance(entry, Fed)) == 2100
+    assert [entry.label for entry in entries if isinstance(entry, Admitted)] == labels
+    messages = [line.received.message for line in read_lines(folder / "messages.jsonl")]
+    assert [message.label for message in messages if isinstance(message, EmbeddingMessage)] == labels
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount here")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def is_of_the_journal(message: object) -> bool:
+    return isinstance(message, AlarmMessage) and message.code is AlarmCode.JOURNAL
+
+
+def test_a_full_disk_is_an_alarm_and_decoding_goes_on(lab: Lab, decoder: Path, small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    config = with_journal(lab.config(decoder), small_disk / "journal", queue=20)
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(config))
+        heard = (received.message for received in listen(stack, service, "embedding", "alarm"))
+        service.connect()
+        waiting = threading.Thread(target=service.wait)
+        waiting.start()
+        stack.callback(waiting.join)
+        stack.callback(service.request_stop)
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        lab.send(1000)
+        alarm = next(message for message in heard if is_of_the_journal(message))
+        assert alarm.active
+        assert "No space left on device" in alarm.text
+        assert alarm.text in service.status().alarms
+
+        lab.mark(lab.n_samples + 10, "decoded nevertheless")
+        lab.send(200)
+        embedding = next(message for message in heard if isinstance(message, EmbeddingMessage))
+        assert embedding.label == "decoded nevertheless"
+
+        filler.unlink()
+        assert not next(message for message in heard if is_of_the_journal(message)).active
+        assert alarm.text not in service.status().alarms
+    (folder,) = (small_disk / "journal").iterdir()
+    session = RecordedSession(folder)
+    assert [entry.label for entry, _ in session.entries() if isinstance(entry, Admitted)] == [embedding.label]
+    assert session.is_complete
