@@ -2,111 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
 from pydantic import ValidationError
 
+from replay.comparison import Check
 from replay.virtual import VirtualClock
-from rtdecode.bus.wire import WireError
 from rtdecode.config import MarkerSettings, QualitySettings, ServiceSettings
-from rtdecode.contracts import EmbeddingMessage, Verdict, VerdictMessage
+from rtdecode.contracts import Verdict
 from rtdecode.engine import Engine
 from rtdecode.errors import UserError, validation_line
 from rtdecode.gate import MarkerGate
 from rtdecode.journal.events import Admitted, Advanced, Connected, DeclaredBad, Disconnected, Lost
-from rtdecode.journal.messages import read_line, read_lines
 from rtdecode.journal.reader import Fed
-from rtdecode.journal.session import PACKAGES
-from rtdecode.machine import processor, versions
+from rtdecode.signal.markers import TriggerDetector, TriggerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+
+    from replay.comparison import Comparison
+    from rtdecode.config import TriggerChannel
     from rtdecode.connection import Job
-    from rtdecode.contracts import Message, Request
+    from rtdecode.contracts import Message
     from rtdecode.decoder import Decoder
     from rtdecode.engine import Emit
     from rtdecode.journal.reader import Entry, RecordedSession
     from rtdecode.journal.session import SessionDecoder
-
-LARGEST_DIFFERENCE_SD = 1e-5
-"""How far embeddings may lie from the recorded ones on another processor or with other versions, in SD."""
-
-_OF_THE_MOMENT = {Verdict.OVERFLOW, Verdict.LATE, Verdict.SHUTDOWN}
-"""What ends a complete window only where threads raced; no data tell of it, so the recorded verdict holds."""
-
-_NAMED = 20
-"""Differences that are told one by one."""
-
-_Key = tuple[str, int, str, int, str]
-
-
-@dataclass(slots=True)
-class _Recorded:
-    """How a request ended; where in the messages its embedding is, and for which onset."""
-
-    verdict: Verdict | None = None
-    reason: str = ""
-    at: int | None = None
-    onset: tuple[int, int] = (0, 0)
-    is_met: bool = False
-
-
-@dataclass(slots=True)
-class Comparison:
-    """What a session run again has in common with its recording.
-
-    Parameters
-    ----------
-    verdicts_same, verdicts_different
-        Requests that ended as recorded, and otherwise; a recorded one that never came up again is different.
-    onsets_same, onsets_different
-        Embeddings whose windows lie around the recorded onset sample, and elsewhere.
-    identical, close, far
-        Embeddings with the recorded bytes, within :data:`LARGEST_DIFFERENCE_SD` of them, and beyond.
-    largest_sd
-        Largest difference of a number of an embedding, in standard deviations of its training target.
-    beyond
-        Requests of which the recording does not say how they ended.
-    differences
-        The first few differences, a line each.
-    other_decoders
-        Those whose file is another than the one recorded: nothing of theirs is compared.
-    circumstances
-        What is different here from where it was recorded, and may change the bytes.
-    lost
-        Entries that are missing in the recording.
-    is_complete
-        Whether the recording was ended in an orderly way.
-    """
-
-    verdicts_same: int = 0
-    verdicts_different: int = 0
-    onsets_same: int = 0
-    onsets_different: int = 0
-    identical: int = 0
-    close: int = 0
-    far: int = 0
-    largest_sd: float = 0.0
-    beyond: int = 0
-    differences: list[str] = field(default_factory=list)
-    other_decoders: tuple[str, ...] = ()
-    circumstances: tuple[str, ...] = ()
-    lost: int = 0
-    is_complete: bool = False
-
-    @property
-    def is_same(self) -> bool:
-        """Whether it did again what was recorded, to the byte where nothing excuses another."""
-        moved = self.far if self.circumstances else self.far + self.close
-        return not (self.verdicts_different or self.onsets_different or moved)
-
-    def note(self, difference: str) -> None:
-        """Keep one of the first few differences."""
-        if len(self.differences) < _NAMED:
-            self.differences.append(difference)
 
 
 def replay_session(
@@ -134,18 +58,17 @@ def replay_session(
     UserError
         If the session is damaged, or a decoder fits neither it nor its streams.
     """
-    places = _places(session, decoders)
-    by_stream: dict[str, list[Decoder]] = {stream: [] for stream in _streams(session)}
-    for decoder, place in zip(decoders, places, strict=True):
-        by_stream[place.stream].append(decoder)
-    check = _Check(session, decoders, places)
+    configuration = _Configuration.of(session)
+    places = [(decoder, _places(session, decoder)) for decoder in decoders]
+    check = Check(session, places)
 
     def say(message: Message, payload: Sequence[np.ndarray] = ()) -> None:
         check.take(message, payload)
         emit(message, payload)
 
     clock = VirtualClock()
-    engine = _engine(session, by_stream, places, decoders, clock, say)
+    engine = _engine(configuration, places, clock, say)
+    triggers = _Triggers(configuration.markers.triggers)
     for entry, n_bytes in session.entries():
         try:
             for job in _tell(engine, clock, entry):
@@ -157,6 +80,9 @@ def replay_session(
             ) from error
         if isinstance(entry, Lost):
             check.result.lost += entry.n
+        for difference in triggers.follow(entry):
+            check.result.triggers_different += 1
+            check.result.note(difference)
         progress(n_bytes)
     engine.close(Verdict.SHUTDOWN, "the recording ends here")
     check.result.is_complete = session.is_complete
@@ -184,11 +110,36 @@ def _tell(engine: Engine, clock: VirtualClock, entry: Entry) -> list[Job]:
     return []
 
 
+@dataclass(frozen=True, slots=True)
+class _Configuration:
+    """What of the recorded configuration the engine needs."""
+
+    streams: tuple[str, ...]
+    markers: MarkerSettings
+    service: ServiceSettings
+    quality: QualitySettings
+
+    @classmethod
+    def of(cls, session: RecordedSession) -> Self:
+        recorded = session.about.configuration
+        try:
+            return cls(
+                streams=tuple(stream["id"] for stream in recorded["streams"]),
+                markers=MarkerSettings.model_validate({**recorded["markers"], "table": session.table}),
+                service=ServiceSettings.model_validate(recorded["service"]),
+                quality=QualitySettings.model_validate(recorded["quality"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{session.folder}: its session.json lacks a configuration ({error})") from error
+        except ValidationError as error:
+            raise UserError(
+                f"{session.folder}: its configuration cannot be read: {validation_line(error)}"
+            ) from error
+
+
 def _engine(
-    session: RecordedSession,
-    by_stream: dict[str, list[Decoder]],
-    places: Sequence[SessionDecoder],
-    decoders: Sequence[Decoder],
+    configuration: _Configuration,
+    places: Sequence[tuple[Decoder, Sequence[SessionDecoder]]],
     clock: VirtualClock,
     emit: Emit,
 ) -> Engine:
@@ -197,195 +148,76 @@ def _engine(
     It looks for no triggers: those that were found are recorded like all markers, at the very point at which
     they were admitted.
     """
-    configuration = session.about.configuration
-    try:
-        markers = MarkerSettings.model_validate({**configuration["markers"], "table": session.table})
-        settings = ServiceSettings.model_validate(configuration["service"])
-        quality = QualitySettings.model_validate(configuration["quality"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{session.folder}: its session.json lacks a configuration ({error})") from error
-    except ValidationError as error:
-        raise UserError(
-            f"{session.folder}: its configuration cannot be read: {validation_line(error)}"
-        ) from error
+    by_stream: dict[str, list[Decoder]] = {stream: [] for stream in configuration.streams}
+    strides_ms = {}
+    for decoder, recorded in places:
+        for one in recorded:
+            by_stream[one.stream].append(decoder)
+            if one.stride_ms is not None:
+                strides_ms[one.stream, decoder.name] = one.stride_ms
     return Engine(
         by_stream,
-        MarkerGate.from_settings(markers),
+        MarkerGate.from_settings(configuration.markers),
         clock,
         emit,
-        settings,
-        quality=quality,
-        strides_ms={
-            (place.stream, decoder.name): place.stride_ms
-            for decoder, place in zip(decoders, places, strict=True)
-            if place.stride_ms is not None
-        },
-        marker_delay_s=markers.delay_s,
+        configuration.service,
+        quality=configuration.quality,
+        strides_ms=strides_ms,
+        marker_delay_s=configuration.markers.delay_s,
     )
 
 
-def _streams(session: RecordedSession) -> list[str]:
-    try:
-        return [stream["id"] for stream in session.about.configuration["streams"]]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{session.folder}: its session.json names no streams ({error})") from error
-
-
-def _places(session: RecordedSession, decoders: Sequence[Decoder]) -> list[SessionDecoder]:
-    """Recorded decoder whose place each one takes."""
-    recorded = {decoder.name: decoder for decoder in session.about.decoders}
-    places = []
-    for decoder in decoders:
-        if decoder.name in recorded:
-            places.append(recorded[decoder.name])
-        elif len(recorded) == 1:
-            places.extend(recorded.values())
-        else:
-            raise UserError(
-                f"decoder {decoder.name!r} is none of this session's ({', '.join(recorded)}): export it "
-                "under the name of the one whose place it shall take"
-            )
-    return places
-
-
-class _Check:
-    """Compares what comes out with the recorded messages."""
-
-    def __init__(
-        self, session: RecordedSession, decoders: Sequence[Decoder], places: Sequence[SessionDecoder]
-    ) -> None:
-        self.result = Comparison(
-            other_decoders=tuple(
-                decoder.name
-                for decoder, place in zip(decoders, places, strict=True)
-                if decoder.sha256 != place.file_sha256
-            ),
-            circumstances=_circumstances(session, decoders, places),
+def _places(session: RecordedSession, decoder: Decoder) -> list[SessionDecoder]:
+    """Recorded decoders, one a stream, whose place this one takes."""
+    names = {one.name for one in session.about.decoders}
+    if decoder.name not in names and len(names) > 1:
+        raise UserError(
+            f"decoder {decoder.name!r} is none of this session's ({', '.join(sorted(names))}): export it "
+            "under the name of the one whose place it shall take"
         )
-        self._path = session.messages
-        self._sd = {
-            decoder.name: [np.array(head.target_sd) for head in decoder.manifest.heads]
-            for decoder in decoders
-            if decoder.name not in self.result.other_decoders
-        }
-        try:
-            self._recorded = self._read()
-        except OSError as error:
-            raise UserError(f"cannot read {self._path}: {error.strerror}") from error
-
-    def _read(self) -> dict[_Key, _Recorded]:
-        """How each request of the compared decoders ended."""
-        found: dict[_Key, _Recorded] = {}
-        for line in read_lines(self._path):
-            message = line.received.message
-            if not isinstance(message, EmbeddingMessage | VerdictMessage):
-                continue
-            if message.publisher != "service" or message.request.decoder not in self._sd:
-                continue
-            recorded = found.setdefault(_key(message.request), _Recorded())
-            if isinstance(message, VerdictMessage):
-                recorded.verdict, recorded.reason = message.verdict, message.reason
-            else:
-                recorded.at = line.at
-                recorded.onset = message.segment, message.onset_sample
-        return found
-
-    def decode(self, engine: Engine, job: Job) -> None:
-        """Decode a window, or end it as the moment did when it was recorded."""
-        recorded = self._recorded.get(_key(job.cut.request))
-        if recorded is not None and recorded.verdict in _OF_THE_MOMENT:
-            engine.end(job, recorded.verdict, recorded.reason)
-        else:
-            engine.decode(job)
-
-    def take(self, message: Message, payload: Sequence[np.ndarray]) -> None:
-        """Compare one message."""
-        if not isinstance(message, EmbeddingMessage | VerdictMessage):
-            return
-        if message.request.decoder not in self._sd:
-            return
-        recorded = self._recorded.get(_key(message.request))
-        if isinstance(message, VerdictMessage):
-            self._compare_verdict(message, recorded)
-        elif recorded is not None and recorded.at is not None:
-            self._compare_embedding(message, payload, recorded, recorded.at)
-
-    def finish(self) -> Comparison:
-        """Count what was recorded and never came up again."""
-        for key, recorded in self._recorded.items():
-            if recorded.verdict is not None and not recorded.is_met:
-                self.result.verdicts_different += 1
-                self.result.note(f"{_name(key)}: recorded {recorded.verdict}, did not come up again")
-        return self.result
-
-    def _compare_verdict(self, message: VerdictMessage, recorded: _Recorded | None) -> None:
-        if recorded is None or recorded.verdict is None:
-            self.result.beyond += 1
-            return
-        recorded.is_met = True
-        if message.verdict is recorded.verdict:
-            self.result.verdicts_same += 1
-            return
-        self.result.verdicts_different += 1
-        why = f" ({message.reason})" if message.reason else ""
-        self.result.note(
-            f"{_name(_key(message.request))}: recorded {recorded.verdict}, now {message.verdict}{why}"
-        )
-
-    def _compare_embedding(
-        self, message: EmbeddingMessage, payload: Sequence[np.ndarray], recorded: _Recorded, at: int
-    ) -> None:
-        result, name = self.result, _name(_key(message.request))
-        onset = message.segment, message.onset_sample
-        if onset != recorded.onset:
-            result.onsets_different += 1
-            result.note(f"{name}: recorded onset {recorded.onset[1]}, now {onset[1]}")
-            return
-        result.onsets_same += 1
-        try:
-            frames = read_line(self._path, at).payload
-        except (OSError, WireError) as error:
-            raise UserError(f"cannot read {self._path}: {error}") from error
-        now = [embedding.astype("<f4") for embedding in payload]
-        if [embedding.tobytes() for embedding in now] == list(frames):
-            result.identical += 1
-            return
-        difference = max(
-            float(np.max(np.abs(embedding - np.frombuffer(frame, "<f4")) / np.where(sd > 0, sd, 1.0)))
-            for embedding, frame, sd in zip(now, frames, self._sd[message.request.decoder], strict=True)
-        )
-        result.largest_sd = max(result.largest_sd, difference)
-        if difference <= LARGEST_DIFFERENCE_SD:
-            result.close += 1
-        else:
-            result.far += 1
-            result.note(f"{name}: the embedding differs by {difference:.2g} SD")
+    return [one for one in session.about.decoders if one.name == decoder.name or len(names) == 1]
 
 
-def _circumstances(
-    session: RecordedSession, decoders: Sequence[Decoder], places: Sequence[SessionDecoder]
-) -> tuple[str, ...]:
-    """What is different here, and may change the bytes of an embedding."""
-    about, here = session.about, versions(*PACKAGES)
-    different = []
-    if processor() != about.processor:
-        different.append(f"recorded on {about.processor!r}, this is {processor()!r}")
-    for package in sorted(here.keys() | about.versions.keys()):
-        then, now = about.versions.get(package), here.get(package)
-        if then != now:
-            different.append(f"{package} was {then or 'not there'}, is {now or 'not there'}")
-    different += [
-        f"decoder {decoder.name!r} ran on {place.provider}, runs on {decoder.provider}"
-        for decoder, place in zip(decoders, places, strict=True)
-        if decoder.provider != place.provider
-    ]
-    return tuple(different)
+class _Triggers:
+    """Looks for the triggers in the recorded samples again."""
 
+    def __init__(self, channels: Sequence[TriggerChannel]) -> None:
+        self._channels = channels
+        self._detectors: dict[str, list[tuple[str, int, TriggerDetector]]] = {}
+        self._recorded: list[tuple[str, str, int | None]] = []
 
-def _key(request: Request) -> _Key:
-    return request.stream, request.segment, request.origin, request.index, request.decoder
-
-
-def _name(key: _Key) -> str:
-    stream, segment, origin, index, decoder = key
-    return f"{origin} {index} of stream {stream} (segment {segment}) for {decoder}"
+    def follow(self, entry: Entry) -> list[str]:
+        """What was found otherwise than recorded; the triggers of a chunk are recorded before it."""
+        match entry:
+            case Connected():
+                names = [channel.name for channel in entry.channels]
+                self._detectors[entry.stream] = [
+                    (
+                        f"{entry.stream}/{trigger.channel}",
+                        names.index(trigger.channel),
+                        TriggerDetector(TriggerSettings(mask=trigger.mask, edge=trigger.edge)),
+                    )
+                    for trigger in self._channels
+                    if trigger.stream == entry.stream
+                ]
+            case Admitted(stream=str()):
+                self._recorded.append((entry.source, entry.label, entry.sample))
+            case Fed() if detectors := self._detectors.get(entry.stream):
+                found = [
+                    (source, str(code), sample)
+                    for source, column, detector in detectors
+                    for sample, code in detector.process(entry.samples[:, column])
+                ]
+                ours = {source for source, _, _ in detectors}
+                recorded = [one for one in self._recorded if one[0] in ours]
+                self._recorded = [one for one in self._recorded if one[0] not in ours]
+                return [
+                    f"trigger {label!r} of {source} at sample {sample}: {where}"
+                    for these, others, where in (
+                        (recorded, found, "recorded, but not found again"),
+                        (found, recorded, "found, but not recorded"),
+                    )
+                    for source, label, sample in these
+                    if (source, label, sample) not in others
+                ]
+        return []

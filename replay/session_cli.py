@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from replay.session import LARGEST_DIFFERENCE_SD, Comparison, replay_session
+from replay.comparison import LARGEST_DIFFERENCE_SD
+from replay.session import replay_session
 from replay.virtual import VirtualRun
 from rtdecode.decoder import Decoder
 from rtdecode.journal.reader import RecordedSession
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from replay.comparison import Comparison
     from rtdecode.contracts import Message
 
 

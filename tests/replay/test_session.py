@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from click.testing import Result
 
-    from replay.session import Comparison
+    from replay.comparison import Comparison
 
 
 class NoisyLab(Lab):
