@@ -25,7 +25,7 @@ BLOCK_S = 0.05
 About as long as a burst of a Bluetooth headset, whose stamps are all wrong by the same.
 """
 
-START_S = 0.5
+START_S = 0.35
 """How long a segment has gone on before its line is asked anything, seconds of the stream's own time."""
 
 SHIFT_S = 0.3
