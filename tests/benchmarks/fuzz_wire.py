@@ -369,6 +369,8 @@ def fuzz_sockets(n: int, seed: int) -> dict[str, Any]:
             with suppress(WireError):
                 accepted += decode(frames).message.publisher != "service"
             dealer.send_multipart(questions.next())
+            while dealer.poll(0):  # a peer that never reads would not even see that it was cut off
+                dealer.recv_multipart()
             subscriber.send(mutator.damaged(b"\x01verdict/eeg"))
             if number % 50 == 0:
                 peers.exchange()
