@@ -114,7 +114,11 @@ class ControlClient:
             self._disconnect()
             raise NoAnswerError(
                 f"no service answers at {self._endpoint}: start one with `rtdecode serve`"
-                + ("" if self._keys is None else ", or put this client's key among those that it allows")
+                + (
+                    ", or give this client's keys if it demands them"
+                    if self._keys is None
+                    else ", or put this client's key among those that it allows"
+                )
             )
         body, *frames = self._socket.recv_multipart()
         try:

@@ -126,7 +126,9 @@ class Door:
         if name is None:
             self.refused += 1
             self._tell(address, credentials[0] if credentials else b"")
-            status, text = b"400", b"unknown key"
+            # Not 400, "for good": libzmq's clients would then never try again, not even when the service was
+            # restarted with their key on its list.
+            status, text = b"300", b"unknown key"
         else:
             status, text = b"200", b"OK"
         self.socket.send_multipart([version, request, status, text, (name or "").encode(), b""])

@@ -35,6 +35,12 @@ _STATUS = "status"
 _Source = tuple[str, str, bytes]
 """What sequence numbers belong to: a publisher's start, its role, a topic."""
 
+_TURNED_AWAY = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
 _REPAIR_S = 1.0
 """How long an answer with missed messages may take."""
 
@@ -110,6 +116,9 @@ class Subscriber:
         for kind in {*kinds, _STATUS}:
             self._socket.subscribe(f"{kind}/")
         self._socket.subscribe(WELCOME)
+        self._endpoint = endpoint
+        self._secured = secured is not None
+        self._turned_away: zmq.Socket[bytes] | None = self._socket.get_monitor_socket(_TURNED_AWAY)
         self._socket.connect(endpoint)
 
     def wait_joined(self, timeout_s: float) -> bool:
@@ -145,6 +154,7 @@ class Subscriber:
 
     def close(self) -> None:
         """Disconnect; what was not received is dropped."""
+        self._watch_the_door_no_more()
         self._socket.close()
         self._context.term()
         if self._control is not None:
@@ -159,6 +169,7 @@ class Subscriber:
     def _take_next(self, timeout_s: float) -> bool:
         """Wait for whatever comes next, and take it; False if nothing comes."""
         if not self._socket.poll(milliseconds(timeout_s)):
+            self._tell_if_turned_away()
             return False
         frames = self._socket.recv_multipart()
         if frames == [WELCOME]:
@@ -265,6 +276,25 @@ class Subscriber:
         else:
             self.lost += missed.last + 1 - expected
         self._ready.extendleft(reversed(found))
+
+    def _tell_if_turned_away(self) -> None:
+        """Say once why nothing comes, where the service shut the door."""
+        if self._turned_away is None or self.joined.is_set() or not self._turned_away.poll(0):
+            return
+        self._watch_the_door_no_more()
+        _log.warning(
+            "the service at %s turns this client away: %s",
+            self._endpoint,
+            "it does not allow this client's key, or another service is meant by it"
+            if self._secured
+            else "it demands keys; name this client's file",
+        )
+
+    def _watch_the_door_no_more(self) -> None:
+        if self._turned_away is not None:
+            self._socket.disable_monitor()
+            self._turned_away.close()
+            self._turned_away = None
 
     def _refuse(self, error: WireError) -> None:
         self.refused += 1

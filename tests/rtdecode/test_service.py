@@ -12,10 +12,11 @@ import pytest
 from index_decoder import index_manifest, placed_channels, write_index_decoder
 from lab import RATE_HZ, Lab, listen, wait_for_state
 
-from rtdecode.bus.control import ControlClient
+from rtdecode.bus.control import ControlClient, NoAnswerError
 from rtdecode.contracts import EmbeddingMessage, Fate, Verdict, VerdictMessage
 from rtdecode.decoder import Decoder
 from rtdecode.errors import UserError
+from rtdecode.keys import make_keys
 from rtdecode.service import Service
 
 if TYPE_CHECKING:
@@ -69,6 +70,25 @@ def test_a_stop_accounts_for_what_is_in_flight(lab: Lab, decoder: Path) -> None:
     }
     assert accounts.n_open == 0
     assert service.status().state == "stopped"
+
+
+def test_with_keys_it_speaks_only_with_clients_on_its_list(lab: Lab, decoder: Path, tmp_path: Path) -> None:
+    make_keys(tmp_path / "keys", ("watch",))
+    key = tmp_path / "keys" / "clients" / "watch.key_secret"
+    config = lab.config(decoder)
+    config = config.model_copy(
+        update={"bus": config.bus.model_copy(update={"host": "0.0.0.0", "keys": tmp_path / "keys"})}  # noqa: S104
+    )
+    with Service(config) as service:
+        where = service.endpoints
+        control = f"tcp://127.0.0.1:{where.control.rpartition(':')[2]}"
+        with ControlClient(control, keys=key) as client:
+            status = client.status()
+        with ControlClient(control, timeout_s=0.3) as stranger, pytest.raises(NoAnswerError):
+            stranger.status()
+    assert status.state == "connecting"
+    assert status.dropped["stranger"] == 0
+    assert set(status.sequences) <= {"status/"}
 
 
 def test_the_last_verdicts_reach_a_subscriber_before_the_service_ends(lab: Lab, decoder: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -314,6 +317,51 @@ def test_a_stuck_subscriber_costs_others_nothing_and_knows_what_it_missed(
             if isinstance(received.message, StatusMessage) and received.message.state == "stopped":
                 break
         assert stuck.lost == sum(broker.sequences().values()) - got > 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such signals here")
+def test_a_frozen_or_killed_subscriber_holds_up_nobody_and_the_frozen_one_catches_up(
+    broker: Broker, verdict: VerdictMessage
+) -> None:
+    script = """
+import sys
+from rtdecode.bus import Subscriber
+with Subscriber(sys.argv[1], ("verdict",), control=sys.argv[2]) as subscriber:
+    assert subscriber.wait_joined(30)
+    print("joined", flush=True)
+    sequences = []
+    for received in subscriber:
+        sequences.append(received.message.sequence)
+        if received.message.label == "last":
+            break
+    print(sequences == list(range(len(sequences))), len(sequences), subscriber.lost)
+"""
+    n, where = 15_000, broker.endpoints
+
+    def start() -> subprocess.Popen[str]:
+        arguments = [sys.executable, "-W", "error", "-c", script, where.publish, where.control]
+        return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+    with start() as frozen, start() as killed:
+        for child in (frozen, killed):
+            assert child.stdout is not None
+            assert child.stdout.readline() == "joined\n"
+        frozen.send_signal(signal.SIGSTOP)
+        try:
+            for number in range(n):
+                broker.publish(verdict)
+                if number == n // 2:
+                    killed.kill()
+        finally:
+            frozen.send_signal(signal.SIGCONT)
+        while frozen.poll() is None:  # until there is room in its queue again
+            broker.publish(verdict.model_copy(update={"label": "last"}))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                frozen.wait(0.2)
+        assert frozen.stdout is not None
+        complete, received, lost = frozen.stdout.read().split()
+    assert (complete, lost) == ("True", "0")
+    assert int(received) > n
 
 
 def test_a_subscriber_that_goes_as_the_broker_stops_takes_nothing_down() -> None:

@@ -92,6 +92,10 @@ def test_others_get_and_give_nothing_and_disturb_nobody(
     caplog: pytest.LogCaptureFixture,
     who: str,
 ) -> None:
+
+    def turned_away() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "turns this" in record.getMessage()]
+
     shown = {"without keys": None, "stranger": stranger, "misled": misled}[who]
     caplog.set_level(logging.WARNING)
     with (
@@ -112,8 +116,12 @@ def test_others_get_and_give_nothing_and_disturb_nobody(
             assert received is not None
             assert received.message.publisher == "service"
         assert not intruder.connected()
-        assert not outside.wait_joined(0.0)
-        assert outside.receive(0.0) is None
+        while not (told := turned_away()):
+            assert not outside.wait_joined(0.01)
+        assert outside.receive(0.01) is None
+        assert turned_away() == told  # once
+        assert len(told) == 1
+        assert ("demands keys" in told[0]) == (shown is None)
     refusals = [record.getMessage() for record in caplog.records if "is not allowed" in record.getMessage()]
     if who == "stranger":  # it reaches the door; the others are turned away before
         assert broker.dropped()["stranger"] > 0
@@ -169,6 +177,27 @@ def test_without_keys_no_client_connects_to_another_machine(host: str) -> None:
     ):
         with pytest.raises(UserError, match="rtdecode keys make"):
             connect()
+
+
+def test_a_client_that_was_not_allowed_gets_in_once_it_is(
+    folder: Path, stranger: Path, status: StatusMessage
+) -> None:
+    def broker(port: int = 0) -> Broker:
+        keys = ServiceKeys.load(folder)
+        return Broker("127.0.0.1", port, 0, 0, lambda _: ControlReply(ok=True), clock=lambda: 0.0, keys=keys)
+
+    with broker() as first:
+        endpoint = first.endpoints.publish
+        with Subscriber(endpoint, ("status",), keys=stranger) as subscriber:
+            while not first.dropped()["stranger"]:
+                assert not subscriber.wait_joined(0.01)
+            first.stop()
+            own = stranger.read_text().splitlines()
+            (folder / "allowed" / "stranger.key").write_text(own[1])
+            with broker(int(endpoint.rpartition(":")[2])) as second:
+                assert subscriber.wait_joined(TIMEOUT_S)
+                second.publish(status)
+                assert subscriber.receive(TIMEOUT_S) is not None
 
 
 def test_without_a_door_nobody_gets_in(folder: Path, lab: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from rtdecode.bus import Broker, Endpoints, Subscriber
+from rtdecode.bus.curve import ServiceKeys
 from rtdecode.contracts import (
     Accounts,
     Channel,
@@ -40,10 +41,12 @@ from rtdecode.contracts import (
 )
 from rtdecode.errors import MismatchError
 from rtdecode.gallery import Gallery, GalleryDescription, Retriever, write_gallery
+from rtdecode.keys import make_keys
 from rtdecode.workers.retrieve import RetrievalWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TIMEOUT_S = 20.0
 DIM = 8
@@ -105,7 +108,12 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
 class Service:
     """What a worker sees of ``rtdecode serve``."""
 
-    def __init__(self, decoders: dict[str, DecoderManifest], endpoints: Endpoints | None = None) -> None:
+    def __init__(
+        self,
+        decoders: dict[str, DecoderManifest],
+        endpoints: Endpoints | None = None,
+        keys: Path | None = None,
+    ) -> None:
         ports = [0, 0, 0]
         if endpoints is not None:
             addresses = (endpoints.publish, endpoints.subscribe, endpoints.control)
@@ -113,10 +121,15 @@ class Service:
         self.decoders = decoders
         self.questions = 0
         self._index = 0
-        self._broker = Broker("127.0.0.1", *ports, self._answer, clock=lambda: 1.0)
+        secured = None if keys is None else ServiceKeys.load(keys)
+        self._broker = Broker("127.0.0.1", *ports, self._answer, clock=lambda: 1.0, keys=secured)
         self._broker.start()
         self.endpoints = self._broker.endpoints
-        self._answers = Subscriber(self.endpoints.publish, ("retrieval",))
+        self._answers = Subscriber(
+            self.endpoints.publish,
+            ("retrieval",),
+            keys=None if keys is None else keys / "clients" / "watch.key_secret",
+        )
         assert self._answers.wait_joined(TIMEOUT_S)
 
     def _answer(self, _: ControlRequest) -> ControlReply:
@@ -195,11 +208,11 @@ class Service:
 
 @contextmanager
 def working(
-    gallery: Gallery, endpoints: Endpoints, top: int = 3
+    gallery: Gallery, endpoints: Endpoints, top: int = 3, keys: Path | None = None
 ) -> Iterator[tuple[RetrievalWorker, list[str]]]:
     """A worker in a thread, and what it said."""
     said: list[str] = []
-    worker = RetrievalWorker(gallery, endpoints, top=top, clock=lambda: 42.0, say=said.append)
+    worker = RetrievalWorker(gallery, endpoints, top=top, keys=keys, clock=lambda: 42.0, say=said.append)
     failure: list[BaseException] = []
 
     def run() -> None:
@@ -387,6 +400,17 @@ def test_a_service_that_it_can_never_answer_is_refused(
     with Service(decoders) as service, pytest.raises(MismatchError, match=reason) as caught:
         RetrievalWorker(gallery, service.endpoints, clock=lambda: 0.0).run()
     assert "\n" not in str(caught.value)
+
+
+def test_with_its_key_it_answers_a_service_that_demands_keys(gallery: Gallery, tmp_path: Path) -> None:
+    make_keys(tmp_path, ("retrieve", "watch"))
+    key = tmp_path / "clients" / "retrieve.key_secret"
+    with (
+        Service({"1" * 64: manifest()}, keys=tmp_path) as service,
+        working(gallery, service.endpoints, keys=key) as (worker, _),
+    ):
+        assert worker.ready.wait(TIMEOUT_S)
+        assert service.answers_to(np.ones(DIM, np.float32)).gallery == "objects"
 
 
 def test_it_can_be_stopped_while_it_waits(gallery: Gallery) -> None:
