@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from itertools import chain
@@ -40,7 +41,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_STOP = "inproc://stop"
+_WAKE = "inproc://wake"
+_STOP, _MORE = b"stop", b"more"
+_STOP_MS = 1000
+_SUBSCRIPTIONS_A_TURN = 16
+"""More that come at once are left to the broker's thread: whoever publishes must not wait for them."""
+
 _SUBSCRIBE_TO_ALL = b"\x01"
 _DROPS = (*(f"worker_{fault}" for fault in Fault), "worker_forged", "control_malformed")
 
@@ -144,14 +150,15 @@ class Broker:
         self._endpoints = Endpoints(*(s.getsockopt_string(zmq.LAST_ENDPOINT) for s in (xpub, xsub, router)))
         # Not only what subscribers want: a worker's first message would race the news of a subscription.
         xsub.send(_SUBSCRIBE_TO_ALL)
-        stop = open_socket(self._context, zmq.PULL, _STOP)
-        stop.bind(_STOP)
-        self._stop = open_socket(self._context, zmq.PUSH, _STOP)
-        self._stop.connect(_STOP)
+        inbox = open_socket(self._context, zmq.PULL, _WAKE)
+        inbox.bind(_WAKE)
+        self._wake = open_socket(self._context, zmq.PUSH, _WAKE)
+        self._wake.setsockopt(zmq.SNDTIMEO, _STOP_MS)
+        self._wake.connect(_WAKE)
         self._subscribers = xpub
         # Starting a thread is a full memory barrier: from here on all but the first are that thread's alone.
         self._thread = threading.Thread(
-            target=self._forward, args=(xpub, xsub, router, stop), name="broker", daemon=True
+            target=self._forward, args=(xpub, xsub, router, inbox), name="broker", daemon=True
         )
         self._thread.start()
 
@@ -205,8 +212,9 @@ class Broker:
             if self._subscribers is None:
                 return
             self._subscribers = None
-        self._stop.send(b"")
-        self._stop.close(linger=-1)  # its other end reads on until the stop
+            with contextlib.suppress(zmq.Again):  # nobody is there if the thread has ended
+                self._wake.send(_STOP)
+            self._wake.close(linger=-1)  # its other end reads on until the stop
         self._thread.join()
         end_context(self._context, linger_s)
 
@@ -242,26 +250,29 @@ class Broker:
         xpub: zmq.Socket[bytes],
         xsub: zmq.Socket[bytes],
         router: zmq.Socket[bytes],
-        stop: zmq.Socket[bytes],
+        inbox: zmq.Socket[bytes],
     ) -> None:
         door = self._door
-        own = [stop, xsub, router, *([] if door is None else [door.socket])]
+        own = [inbox, xsub, router, *([] if door is None else [door.socket])]
         # Of the shared socket only its file descriptor is watched, which says that there may be news.
         news = xpub.getsockopt(zmq.FD)
         poller = zmq.Poller()
         for watched in (*own, news):
             poller.register(watched, zmq.POLLIN)
+        more = False
         try:
             while True:
                 # One message of each a round: none can starve the others.
-                ready = dict(poller.poll())
-                if stop in ready:
-                    break
+                ready = dict(poller.poll(0 if more else None))
+                if inbox in ready:
+                    if inbox.recv() == _STOP:
+                        break
+                    more = True
                 if xsub in ready:
                     self._pass_on(xsub.recv_multipart(), xpub)
-                if news in ready:
+                if news in ready or more:
                     with self._lock:
-                        _take_subscriptions(xpub)
+                        more = _take_subscriptions(xpub)
                 if router in ready:
                     self._answer(router)
                 if door is not None and door.socket in ready:
@@ -279,7 +290,10 @@ class Broker:
         xpub.send_multipart(frames)
         self._history.add(boot_id, publisher, sequence, frames)
         self._on_forwarded(frames)
-        _take_subscriptions(xpub)  # sending may have used up the sign that there are some
+        # Sending may have used up the sign that there are some.
+        if _take_subscriptions(xpub) and self._subscribers is not None:
+            with contextlib.suppress(zmq.Again):  # it has been told often enough
+                self._wake.send(_MORE, zmq.NOBLOCK)
 
     def _pass_on(self, frames: list[bytes], xpub: zmq.Socket[bytes]) -> None:
         """Forward what a worker published, if it is a message and in the worker's own name."""
@@ -320,12 +334,15 @@ class Broker:
         router.send_multipart([peer, b"", body.encode(), *chain.from_iterable(replayed)])
 
 
-def _take_subscriptions(xpub: zmq.Socket[bytes]) -> None:
-    """Read what subscribers asked for, and answer probes."""
-    while int(xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+def _take_subscriptions(xpub: zmq.Socket[bytes]) -> bool:
+    """Read what subscribers asked for, and answer probes; True if there may be more of it."""
+    for _ in range(_SUBSCRIPTIONS_A_TURN):
+        if not int(xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            return False
         subscription = xpub.recv_multipart()[0]
         if subscription.startswith(b"\x01" + PROBE):
             xpub.send(subscription[1:])
+    return True
 
 
 def _declined(reason: str) -> str:

@@ -28,7 +28,7 @@ What happens beyond, edge by edge; nowhere does anybody wait:
 - broker to subscriber: that subscriber loses the newest; it sees so by the sequence numbers, and asks again.
 - worker to broker: the worker's newest are lost, and are seen to be missing likewise.
 - control: ``CONTROL_HIGH_WATER_MARK`` answers wait for one client; more are dropped, and it asks again.
-- service to the broker's thread (no socket): see :class:`rtdecode.bus.broker.Broker`.
+- whoever publishes in the service sends by itself, and so waits for nobody either.
 """
 
 CONTROL_HIGH_WATER_MARK = 16

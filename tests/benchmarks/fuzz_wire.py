@@ -401,9 +401,11 @@ def fuzz_raw(n: int, seed: int, keys: Path | None) -> dict[str, Any]:
         talks = [_zmtp(kind) for kind in (b"PUB", b"SUB", b"REQ")]
         ports = [int(each.rpartition(":")[2]) for each in (where.subscribe, where.publish, where.control)]
         for number in range(n):
-            data = talks[number % 3]
-            while not mutator.chance(0.4) or data == talks[number % 3]:
-                data = mutator.damaged(data)
+            handshake, said = talks[number % 3]
+            if keys is None and mutator.chance(0.7):  # damaged is only what comes after the handshake
+                data = handshake + _damaged_often(mutator, said)
+            else:
+                data = _damaged_often(mutator, handshake + said)
             n_bytes += len(data)
             with socket.create_connection(("127.0.0.1", ports[number % 3]), TIMEOUT_S) as connection:
                 try:
@@ -425,8 +427,15 @@ def fuzz_raw(n: int, seed: int, keys: Path | None) -> dict[str, Any]:
     }
 
 
-def _zmtp(kind: bytes) -> bytes:
-    """What a healthy peer would say: greeting, READY, one message (ZMTP 3.1, ZeroMQ RFC 37)."""
+def _damaged_often(mutator: Mutator, data: bytes) -> bytes:
+    data = mutator.damaged(data)
+    while mutator.chance(0.6):
+        data = mutator.damaged(data)
+    return data
+
+
+def _zmtp(kind: bytes) -> tuple[bytes, bytes]:
+    """What a healthy peer would say: greeting and READY, and one message (ZMTP 3.1, ZeroMQ RFC 37)."""
     greeting = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
     ready = b"\x05READY" + b"\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
     frames = {
@@ -438,7 +447,7 @@ def _zmtp(kind: bytes) -> bytes:
         bytes([2 | (i < len(frames) - 1)]) + len(frame).to_bytes(8, "big") + frame
         for i, frame in enumerate(frames)
     )
-    return greeting + b"\x04" + bytes([len(ready)]) + ready + body
+    return greeting + b"\x04" + bytes([len(ready)]) + ready, body
 
 
 def _of_workers(dropped: dict[str, int]) -> int:

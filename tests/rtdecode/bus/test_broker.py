@@ -273,6 +273,24 @@ def test_a_subscriber_may_join_while_messages_are_sent_without_end(verdict: Verd
                 publisher.join()
 
 
+def test_a_flood_of_subscriptions_shuts_nobody_out(broker: Broker, verdict: VerdictMessage) -> None:
+    context = zmq.Context()
+    with context.socket(zmq.XSUB) as flood:
+        flood.linger = 0
+        flood.set_hwm(0)
+        flood.connect(broker.endpoints.publish)
+        for number in range(5_000):
+            flood.send(b"\x01verdict/%d" % number)
+        with Subscriber(broker.endpoints.publish, ("verdict",)) as subscriber:
+            broker.publish(verdict)
+            assert subscriber.wait_joined(TIMEOUT_S)
+            while subscriber.receive(0.0) is not None:
+                pass
+            broker.publish(verdict)
+            assert subscriber.receive(TIMEOUT_S) is not None
+    context.term()
+
+
 def test_a_stuck_subscriber_costs_others_nothing_and_knows_what_it_missed(
     broker: Broker, verdict: VerdictMessage, status: StatusMessage
 ) -> None:
