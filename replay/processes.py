@@ -59,6 +59,11 @@ class Process:
         """Its number, once it was started."""
         return self._process.pid
 
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
     def said(self, word: str) -> bool:
         """Whether its output holds a word so far."""
         return word in self._log.read_text(encoding="utf-8", errors="replace")
@@ -120,6 +125,11 @@ def is_answered(control: ControlClient) -> bool:
     return True
 
 
+def port_options(ports: Mapping[str, int]) -> list[str]:
+    """Command-line options that lead a worker to the service at these ports."""
+    return [f"--{name.replace('_', '-')}={port}" for name, port in ports.items()]
+
+
 def free_ports() -> dict[str, int]:
     """Ports for ``[bus]`` that nobody listens on just now, by their keys there."""
     with ExitStack() as stack:  # all held until the last is found, so that they differ
@@ -136,6 +146,7 @@ def serve_config(
     ports: Mapping[str, int],
     *,
     allow_speed: bool = False,
+    journal: Path | None = None,
 ) -> str:
     """Write a configuration of ``rtdecode serve``.
 
@@ -151,6 +162,8 @@ def serve_config(
         From :func:`free_ports`.
     allow_speed
         Accept a replay faster than real time.
+    journal
+        Folder for the journal; None keeps none.
 
     Returns
     -------
@@ -165,6 +178,8 @@ def serve_config(
         lines += ["[[decoders]]", f"path = {_text(str(path.resolve()))}", f"stream = {_text(stream)}"]
     lines += ["[bus]", *(f"{name} = {port}" for name, port in ports.items())]
     lines += ["[service]", f"wait_s = {START_S:g}", f"allow_speed = {json.dumps(allow_speed)}"]
+    if journal is not None:
+        lines += ["[journal]", f"folder = {_text(str(journal.resolve()))}"]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from replay.player import LslPlayer
-from replay.processes import START_S, Process, free_ports, is_answered, serve_config
+from replay.processes import START_S, Process, free_ports, is_answered, port_options, serve_config
 from rtdecode.bus.control import ControlClient
 from rtdecode.bus.sockets import Endpoints
 from rtdecode.bus.subscriber import Subscriber
@@ -184,8 +184,8 @@ def rehearse(
         service = stack.enter_context(Process(["serve", str(config)], folder / "serve.log"))
         worker = None
         if gallery is not None:
-            flags = [f"--{name.replace('_', '-')}={port}" for name, port in ports.items()]
-            worker = Process(["retrieve", "--gallery", str(gallery), *flags], folder / "retrieve.log")
+            arguments = ["retrieve", "--gallery", str(gallery), *port_options(ports)]
+            worker = Process(arguments, folder / "retrieve.log")
             stack.enter_context(worker)  # both start at once; the worker waits for the service
         control = stack.enter_context(ControlClient(endpoints.control))
         service.wait_until(lambda: is_answered(control))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -64,6 +65,54 @@ def live(json_path: Path | None, **settings: object) -> None:
     from training.bench.live import LiveSettings, report
 
     report(LiveSettings(**settings), json_path)  # type: ignore[arg-type]
+
+
+@bench.command()
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True)
+@click.option(
+    "--markers-per-second",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+)
+@click.option(
+    "--outage",
+    "outage_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds for which the source goes away, twice.",
+)
+@click.option("--decoder", type=_path, help="ONNX file; by default a ridge decoder as for bench live.")
+@click.option("--journal", type=_path, help="Folder in which the service keeps its journal meanwhile.")
+@click.option(
+    "--max-growth-percent",
+    type=float,
+    default=2.0,
+    show_default=True,
+    help="Of the service's memory after the first 5 minutes.",
+)
+@click.option(
+    "--max-drift-percent",
+    type=float,
+    default=25.0,
+    show_default=True,
+    help="Of the median latency, from the second slice of 5 minutes to the last.",
+)
+@click.option("--json", "json_path", type=_path, help="Write the results here too, for machines.")
+def soak(json_path: Path | None, **settings: object) -> None:
+    """Run the service with its workers at real time, and break what breaks in a lab.
+
+    Each worker is killed once and started again, the source goes away twice. Ends with exit code 1 if
+    anything does not hold.
+    """
+    from rtdecode.sources.lsl_config import use_loopback
+
+    use_loopback()  # before anything loads liblsl
+    from training.bench.soak import SoakSettings, report
+
+    if not report(SoakSettings(**settings), json_path):  # type: ignore[arg-type]
+        sys.exit(1)
 
 
 @bench.command(hidden=True)

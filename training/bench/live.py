@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtdecode.decoder import Decoder
 from rtdecode.errors import UserError
@@ -22,28 +19,21 @@ from rtdecode.output import check_writable, write_file
 from training.bench.models import write_deep, write_ridge
 from training.bench.phases import run_alone, run_peer, run_service
 from training.bench.sending import Sending
-from training.bench.table import live_table
+from training.bench.table import live_table, progress
 from training.bench.usage import machine
 from training.metrics import percentiles_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rtdecode.contracts import SignalContract
+PACKAGES = ("rtdecode", "numpy", "scipy", "onnxruntime", "onnxruntime-gpu", "pylsl", "pyzmq", "mne-lsl")
+"""Whose versions belong to a result."""
 
 LATE_S = 0.05
 """A trial is missed that takes longer than this beyond the 99th percentile of inference."""
 
 _DEVICES = {"ridge": (64, 1000.0), "deep": (272, 1200.0)}
 """Channels and rate of each model's device, unless told otherwise."""
-
-_PACKAGES = ("rtdecode", "numpy", "scipy", "onnxruntime", "onnxruntime-gpu", "pylsl", "pyzmq", "mne-lsl")
-
-_LEAD_IN_S = 4.0
-"""Of the stream before the first window: a consumer that keeps little may take so long to set up."""
-
-_TAIL_S = 0.5
-"""Of the stream after the last window."""
 
 _RUNS_ALONE = 100
 
@@ -74,19 +64,7 @@ def report(settings: LiveSettings, json_path: Path | None) -> None:
     """
     if json_path is not None:
         check_writable(json_path)
-    console = Console(stderr=True)
-    console.print("[yellow]SIMULATED signals over loopback: latencies, no decoding[/yellow]", highlight=False)
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
-    with (
-        tempfile.TemporaryDirectory(prefix="rtdecode-bench-") as folder,
-        # Drawn only when told to: it must not take the receiving thread's time when an answer comes.
-        Progress(*columns, console=console, auto_refresh=False) as bars,
-    ):
-
-        def bar(title: str, total: int) -> Callable[[int], None]:
-            task = bars.add_task(title, total=total)
-            return lambda done: bars.update(task, completed=done, refresh=True)
-
+    with tempfile.TemporaryDirectory(prefix="rtdecode-bench-") as folder, progress() as bar:
         result = measure(settings, Path(folder), bar)
     Console().print(live_table(result))
     if json_path is not None:
@@ -117,8 +95,11 @@ def measure(
     path = _decoder(settings, folder)
     decoder = Decoder(path)
     signal = decoder.manifest.signal
-    sending = plan(settings, signal)
-    n_alone, n_markers = min(_RUNS_ALONE, len(sending.onsets)), len(sending.onsets)
+    n_markers = settings.warmup_trials + max(1, round(settings.seconds * settings.markers_per_second))
+    sending = Sending.planned(
+        signal, n_markers, settings.markers_per_second, chunk=settings.chunk, streams=settings.streams
+    )
+    n_alone = min(_RUNS_ALONE, n_markers)
     before, cpu_s = run_alone(path, signal, n_alone, bar("onnxruntime alone", n_alone))
     moved = bar("rtdecode serve", n_markers * settings.streams)
     trials, service = run_service(sending, decoder, folder, settings.warmup_trials, moved)
@@ -152,7 +133,7 @@ def measure(
         "n": len(trials),
         "misses": int(np.count_nonzero(late)) + drops,
         "drops": drops,
-        "misplaced": sum(answer.onset_sample != trial.onset for trial, answer in answered),
+        "misplaced": sum(trial.misplaced for trial in trials),
         "cpu_share": service["cpu_s"] / seconds,
         "cpu_share_without_inference": (service.pop("cpu_s") - inference_cpu_s) / seconds,
         **service,
@@ -177,30 +158,9 @@ def measure(
             "provider": decoder.provider,
         },
         "machine": machine(),
-        "versions": versions(
-            "rtdecode", "numpy", "onnxruntime", "onnxruntime-gpu", "pylsl", "pyzmq", "mne-lsl"
-        ),
+        "versions": versions(*PACKAGES),
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
-
-
-def plan(settings: LiveSettings, signal: SignalContract) -> Sending:
-    """Say what the sender sends: markers from when the front end is warm on, not in step with the chunks."""
-    rate_hz, window = signal.rate_hz, signal.window
-    lead_in = max(signal.warmup_samples, math.ceil(_LEAD_IN_S * rate_hz))
-    first = lead_in + max(-window.first_sample, 0) + 1
-    n = settings.warmup_trials + max(1, round(settings.seconds * settings.markers_per_second))
-    regular = first + np.arange(n) * rate_hz / settings.markers_per_second
-    onsets = np.sort(regular.astype(int) + np.random.default_rng(0).integers(0, settings.chunk, n))
-    return Sending(
-        source_id=f"rtdecode-bench-{time.time_ns():x}",
-        channels=signal.channels,
-        rate_hz=rate_hz,
-        chunk=settings.chunk,
-        streams=settings.streams,
-        n_samples=int(onsets[-1]) + max(window.last_sample, 0) + math.ceil(_TAIL_S * rate_hz),
-        onsets=tuple(onsets.tolist()),
-    )
 
 
 def _decoder(settings: LiveSettings, folder: Path) -> Path:

@@ -23,7 +23,7 @@ from training.bench.usage import Usage
 from training.metrics import percentiles_ms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from rtdecode.bus.wire import Received
@@ -43,21 +43,39 @@ _PAUSE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An embedding's stamps, the sample that its onset was found at, when it was sealed and received."""
+    """An embedding's stamps, when it was sealed, and when it was received."""
 
     stamps: Stamps
-    onset_sample: int
     sent_at: float
     received_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One request: sample of its onset, when the chunk with its last sample was pushed, and the answer."""
+    """One request.
 
-    onset: int
+    Parameters
+    ----------
+    number
+        Of its marker.
+    last_sample, pushed
+        The last sample that its window needs, and when the chunk with it was pushed; NaN if it never was.
+    answer
+        What came, if anything came.
+    answered_sample
+        The last sample of the window that was decoded.
+    """
+
+    number: int
+    last_sample: int
     pushed: float
     answer: Answer | None
+    answered_sample: int | None
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether it was answered with another window."""
+        return self.answer is not None and self.answered_sample != self.last_sample
 
 
 @dataclass(slots=True)
@@ -72,7 +90,7 @@ class _Answers:
         message = received.message
         if isinstance(message, EmbeddingMessage):
             trial = int(message.label)
-            answer = Answer(message.stamps, message.onset_sample, message.sent_at, at)
+            answer = Answer(message.stamps, message.sent_at, at)
             self.embeddings[int(message.request.stream), trial] = answer
             return trial
         if isinstance(message, VerdictMessage):
@@ -167,7 +185,7 @@ def run_service(
         service.wait_until(lambda: is_answered(control))
         subscriber = stack.enter_context(Subscriber(endpoints.publish, ("embedding", "verdict")))
         service.wait_until(lambda: subscriber.wait_joined(1.0))
-        sender = stack.enter_context(_sender(sending, folder / "sent"))
+        source = stack.enter_context(sender(sending, folder / "sent"))
         heard_at = clock.now()
 
         def mark() -> None:
@@ -179,8 +197,8 @@ def run_service(
             if received is None:
                 moved(len(answers.verdicts))
                 service.check()
-                sender.check()
-                if at - heard_at > _LAST_WORDS_S and sender.said(SENT):
+                source.check()
+                if at - heard_at > _LAST_WORDS_S and source.said(SENT):
                     break
                 continue
             heard_at = at
@@ -192,15 +210,10 @@ def run_service(
         accounts = control.status().accounts
         control.stop()
         service.wait_for_end()
-        sender.wait_for_end()
+        source.wait_for_end()
     (begin, used, n_before), (end, usage, n_after) = marks[0], marks[-1]
-    pushed, late = _sent(sending, folder / "sent", decoder.manifest.signal.window.last_sample)
-    trials = [
-        Trial(onset, float(pushed[stream, number]), answers.embeddings.get((stream, number)))
-        for stream in range(sending.streams)
-        for number, onset in enumerate(sending.onsets)
-        if number >= warmup_trials
-    ]
+    trials, late = sent_trials(sending, folder / "sent", decoder.manifest.signal, answers.embeddings)
+    trials = [trial for trial in trials if trial.number >= warmup_trials]
     return trials, {
         "seconds": end - begin,
         "cpu_s": usage.cpu_s - used.cpu_s,
@@ -238,23 +251,24 @@ def run_peer(
     numbered = sending.model_copy(update={"source_id": f"{sending.source_id}-peer", "codes": CODES})
     clock = LslClock()
     record = folder / "peer.npz"
-    with _sender(numbered, folder / "peer-sent") as sender:
+    with sender(numbered, folder / "peer-sent") as source:
         arguments = [str(folder / "peer-sent.json"), str(decoder.path), str(record), str(warmup_trials)]
         with Process(["bench", "peer", *arguments], folder / "peer.log") as peer:
             start = clock.now()
             while not peer.ended(0.5):
                 share = (clock.now() - start) * numbered.rate_hz / numbered.n_samples
                 moved(round(min(share, 1.0) * len(numbered.onsets)))
-                if not sender.said(SENT):
-                    sender.check()
+                if not source.said(SENT):
+                    source.check()
             peer.wait_for_end()
-        sender.wait_for_end()
-    pushed, _ = _sent(numbered, folder / "peer-sent", decoder.manifest.signal.window.last_sample)
+        source.wait_for_end()
+    trials, _ = sent_trials(numbered, folder / "peer-sent", decoder.manifest.signal, {})
+    pushed = np.array([trial.pushed for trial in trials])
     with np.load(record) as found:
         counts = found["number"] >= warmup_trials
         number, began, ended = (found[key][counts] for key in ("number", "inference_start", "inference_end"))
         cpu_share = float(found["cpu_s"] / found["seconds"])
-    compute, inference = ended - pushed[0, number], ended - began
+    compute, inference = ended - pushed[number], ended - began
     return {
         "name": "mne-lsl",
         "n": len(numbered.onsets) - warmup_trials,
@@ -266,20 +280,38 @@ def run_peer(
     }
 
 
-def _sender(sending: Sending, name: Path) -> Process:
+def sender(sending: Sending, name: Path) -> Process:
+    """Sender in a process of its own; ``name`` without an ending is that of its files."""
     plan = name.with_suffix(".json")
     plan.write_text(sending.model_dump_json(), encoding="utf-8")
     return Process(["bench", "send", str(plan), str(name.with_suffix(".npz"))], name.with_suffix(".log"))
 
 
-def _sent(sending: Sending, name: Path, last_sample: int) -> tuple[np.ndarray, np.ndarray]:
-    """When each trial's last sample was pushed, ``(n_streams, n_trials)``, and how late each push was."""
+def sent_trials(
+    sending: Sending, name: Path, signal: SignalContract, answers: Mapping[tuple[int, int], Answer]
+) -> tuple[list[Trial], np.ndarray]:
+    """What became of every request, stream by stream; and how late each push was, seconds.
+
+    Parameters
+    ----------
+    sending
+        What was sent.
+    name
+        Of the sender's files, as for :func:`sender`.
+    signal
+        The decoder's.
+    answers
+        By stream and number.
+    """
     with np.load(name.with_suffix(".npz")) as sent:
-        pushed = [
-            [
-                sent[f"pushed_{stream}"][sending.chunk_of(stream, onset + last_sample)]
-                for onset in sending.onsets
-            ]
-            for stream in range(sending.streams)
-        ]
-        return np.array(pushed), sent["late"]
+        pushed = [sent[f"pushed_{stream}"] for stream in range(sending.streams)]
+        start, late = float(sent["start"]), sent["late"]
+    trials = []
+    for stream in range(sending.streams):
+        for number, onset in enumerate(sending.onsets):
+            last_sample = onset + signal.window.last_sample
+            answer = answers.get((stream, number))
+            found = None if answer is None else round((answer.stamps.data_source - start) * sending.rate_hz)
+            at = float(pushed[stream][sending.chunk_of(stream, last_sample)])
+            trials.append(Trial(number, last_sample, at, answer, found))
+    return trials, late

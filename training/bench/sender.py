@@ -44,8 +44,8 @@ def send(sending: Sending, record: Path) -> None:
         What and when.
     record
         ``.npz`` file: for each stream ``pushed_0``, …, ``(n_chunks,)``, seconds of ``local_clock()`` just
-        before the chunk was pushed; ``start``, that of sample 0; ``late``, seconds by which each push came
-        after its moment.
+        before the chunk was pushed, NaN in an outage; ``start``, that of sample 0; ``late``, seconds by which
+        each push came after its moment.
 
     Raises
     ------
@@ -55,17 +55,8 @@ def send(sending: Sending, record: Path) -> None:
     noise = _noise(sending)
     block = noise.read(0, noise.n_samples).astype(np.float32)
     block = np.concatenate([block, block[: sending.chunk]])  # a chunk across its end is one slice, too
-    outlets = [
-        pylsl.StreamOutlet(
-            signal_info(
-                noise,
-                name=sending.signal_id(stream),
-                source_id=sending.signal_id(stream),
-                value_format="float32",
-                speed=1.0,
-            )
-        )
-        for stream in range(sending.streams)
+    outlets: list[pylsl.StreamOutlet | None] = [
+        _outlet(sending, noise, stream) for stream in range(sending.streams)
     ]
     markers = pylsl.StreamOutlet(_marker_info(sending, noise))
     for outlet in (*outlets, markers):
@@ -73,7 +64,7 @@ def send(sending: Sending, record: Path) -> None:
 
     due, stream_of, number = _plan(sending)
     edges = [sending.edges(stream).tolist() for stream in range(sending.streams)]
-    pushed = np.zeros(len(due))
+    pushed = np.full(len(due), np.nan)
     start = pylsl.local_clock()
     for i, (sample, stream, n) in enumerate(
         zip(due.tolist(), stream_of.tolist(), number.tolist(), strict=True)
@@ -85,12 +76,18 @@ def send(sending: Sending, record: Path) -> None:
             markers.push_sample(*sending.marker(n, stamp))
             continue
         first, stop = edges[stream][n : n + 2]
+        if any(begin <= first < end for begin, end in sending.outages):
+            outlets[stream] = None
+            continue
+        outlet = outlets[stream]
+        if outlet is None:
+            outlet = outlets[stream] = _outlet(sending, noise, stream)
         at = first % noise.n_samples
         rows = block[at : at + stop - first]
         pushed[i] = pylsl.local_clock()
-        outlets[stream].push_chunk(rows, stamp)
+        outlet.push_chunk(rows, stamp)
     click.echo(SENT)
-    chunks = stream_of >= 0
+    chunks = np.isfinite(pushed)
     np.savez(
         record,
         start=start,
@@ -98,8 +95,17 @@ def send(sending: Sending, record: Path) -> None:
         **{f"pushed_{stream}": pushed[stream_of == stream] for stream in range(sending.streams)},
     )
     until = pylsl.local_clock() + _LINGER_S
-    while any(outlet.have_consumers() for outlet in (*outlets, markers)) and pylsl.local_clock() < until:
+    while any(outlet and outlet.have_consumers() for outlet in (*outlets, markers)):
+        if pylsl.local_clock() > until:
+            break
         time.sleep(_POLL_S)  # who closes at once takes from a consumer what it has not pulled yet
+
+
+def _outlet(sending: Sending, noise: Recording, stream: int) -> pylsl.StreamOutlet:
+    name = sending.signal_id(stream)
+    return pylsl.StreamOutlet(
+        signal_info(noise, name=name, source_id=name, value_format="float32", speed=1.0)
+    )
 
 
 def _plan(sending: Sending) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

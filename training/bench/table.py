@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _MEANING = {
     "structural": "window's end and filter delay",
@@ -17,6 +23,27 @@ _MEANING = {
     "seal": "decoder's end to the sealed message",
     "bus": "sealed message to receipt",
 }
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Progress bars on standard error, and the word that all is simulated.
+
+    Yields
+    ------
+    Given a title and a total, starts a bar and returns what moves it. It is drawn only then: drawing must not
+    take the receiving thread's time when an answer comes.
+    """
+    console = Console(stderr=True)
+    console.print("[yellow]SIMULATED signals over loopback: latencies, no decoding[/yellow]", highlight=False)
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, auto_refresh=False) as bars:
+
+        def bar(title: str, total: int) -> Callable[[int], None]:
+            task = bars.add_task(title, total=total)
+            return lambda done: bars.update(task, completed=done, refresh=True)
+
+        yield bar
 
 
 def live_table(result: dict[str, Any]) -> Table:
@@ -65,3 +92,25 @@ def _caption(result: dict[str, Any]) -> str:
             f"{peer['cpu_share']:.1%} of one core."
         )
     return "\n".join(lines)
+
+
+def soak_tables(result: dict[str, Any]) -> list[Table]:
+    """Tables of ``bench soak``'s result: what must hold, and latency over the run."""
+    bars = Table(
+        "what must hold",
+        "",
+        "found",
+        title=f"rtdecode bench soak (SIMULATED): {result['settings']['minutes']:g} minutes",
+        title_justify="left",
+    )
+    for name, bar in result["bars"].items():
+        bars.add_row(name, "[green]yes[/green]" if bar["held"] else "[red]no[/red]", bar["found"])
+    latency = Table("from", "trials", "compute p50", "p99", "overhead p50", "p99 ms", title="Latency")
+    for one in result["latency"]:
+        compute, overhead = one["compute_ms"], one["overhead_ms"]
+        latency.add_row(
+            f"{one['from_s'] / 60:.1f} min",
+            str(one["n"]),
+            *(f"{group[key]:.2f}" for group in (compute, overhead) for key in ("p50", "p99")),
+        )
+    return [bars, latency]
