@@ -12,7 +12,7 @@ import click
 from rtdecode.errors import UserError
 
 _COMMANDS = {
-    "serve": "rtdecode.service:serve",
+    "serve": "rtdecode.serve:serve",
     "control": "rtdecode.control_cli:control",
     "retrieve": "rtdecode.workers.retrieve:retrieve",
     "outlet": "rtdecode.workers.outlet:outlet",

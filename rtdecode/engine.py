@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rtdecode.contracts import Accounts, Message
     from rtdecode.decoder import Binding, Decoder
     from rtdecode.gate import MarkerGate
+    from rtdecode.recorder import Recorder
     from rtdecode.signal.markers import Marker
     from rtdecode.sources.base import Clock
 
@@ -50,35 +51,6 @@ class Emit(Protocol):
 
     def __call__(self, message: Message, payload: Sequence[np.ndarray] = ()) -> None:
         """Take a message, with its payload frames; called from any thread."""
-
-
-class Recorder(Protocol):
-    """Told of all that decides what the engine does, in the order in which it took effect.
-
-    Called under the engine's lock, from any thread: it must be quick and never wait. Arrays are handed over
-    by reference and not written to afterwards. Telling an engine the same things in the same order makes it
-    do the same again.
-    """
-
-    def connected(self, stream_id: str, facts: StreamFacts) -> None:
-        """A stream was connected."""
-
-    def fed(
-        self, stream_id: str, samples: np.ndarray, stamps: np.ndarray, offset_s: float, arrival: float
-    ) -> None:
-        """A chunk is about to be taken, after all markers that were admitted before."""
-
-    def admitted(self, marker: Marker, stream_id: str | None) -> None:
-        """A marker was put before the gate and, if accepted, handed to every stream."""
-
-    def advanced(self, stream_id: str, now: float) -> None:
-        """A stream was advanced at ``now``, and that had an effect."""
-
-    def declared_bad(self, stream_id: str, channels: tuple[str, ...]) -> None:
-        """Channels of a stream were declared bad, from its next chunk on."""
-
-    def disconnected(self, stream_id: str, verdict: Verdict, reason: str) -> None:
-        """A stream was disconnected."""
 
 
 @dataclass(slots=True)

@@ -1,50 +1,42 @@
 """The live service: threads, queues and the bus around the engine.
 
 One ingest thread a signal stream, one reading thread a marker stream, one inference thread, one clock thread,
-the journal's thread, and the broker's thread, which owns all sockets. Queues between them are bounded.
+the journal's thread, and the broker's thread, which forwards what workers publish and answers questions.
+Queues between them are bounded.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import json
 import logging
-import queue
-import signal
-import sys
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
-
-import click
 
 from rtdecode.alarms import Alarms
 from rtdecode.bus.broker import Broker
 from rtdecode.bus.curve import ServiceKeys
-from rtdecode.config import ServeConfig
-from rtdecode.contracts import AlarmCode, ControlReply, Delay, EmbeddingMessage, StatusMessage, Verdict
+from rtdecode.contracts import ControlReply, Delay, EmbeddingMessage, StatusMessage, Verdict
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
 from rtdecode.errors import UserError
 from rtdecode.feeds import Feed, MarkerFeed, SignalFeed, Surroundings
 from rtdecode.gate import MarkerGate
+from rtdecode.inference import Inference
 from rtdecode.journal.session import Session
 from rtdecode.journal.writer import Journal
-from rtdecode.output import counts_text, write_file
+from rtdecode.output import counts_text
 from rtdecode.sources.clock_offsets import ClockOffsets
 from rtdecode.sources.lsl import LslClock
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
+    from pathlib import Path
 
     import numpy as np
 
     from rtdecode.bus.sockets import Endpoints
-    from rtdecode.connection import Job
+    from rtdecode.config import ServeConfig
     from rtdecode.contracts import ControlRequest, Message
     from rtdecode.health.health import Health
     from rtdecode.stimuli import MappingReport
@@ -55,9 +47,6 @@ _HEARTBEAT_S = 1.0
 _LATE_HEARTBEAT_S = 5.0
 _BEATS_PER_LOG = 10
 _INTERRUPTIBLE_S = 0.2
-
-_SWITCH_S = 0.0005
-"""How long a thread may keep the interpreter while another waits for it; by default, ten times as long."""
 
 State = Literal["connecting", "live", "stopping", "stopped"]
 
@@ -123,13 +112,10 @@ class Service:
         self._delays = {stream.id: _delay(stream.delay_s, stream.delay_measured) for stream in config.streams}
         self._delays["markers"] = _delay(config.markers.delay_s, config.markers.delay_measured)
         self._offsets = ClockOffsets(on_measured=self._on_measured)
-        # The C queue: it wakes its reader soonest. How much may wait is looked after where jobs are put.
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._decoding = threading.Lock()
         self._stop = threading.Event()
         self._state: State = "connecting"
         self._failure: BaseException | None = None
-        self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
+        self._inference = Inference(self._engine, config.service.queue, self._alarms, self._fail)
         surroundings = Surroundings(
             self._engine,
             self._offsets,
@@ -141,7 +127,7 @@ class Service:
         )
         self._feeds: list[Feed] = [
             *(MarkerFeed(query, surroundings) for query in config.markers.streams),
-            *(SignalFeed(stream, surroundings, on_jobs=self._take) for stream in config.streams),
+            *(SignalFeed(stream, surroundings, on_jobs=self._inference.take) for stream in config.streams),
         ]
         self._beat_at = self._clock.now()
         self._health = None if config.health.port is None else self._make_health()
@@ -211,8 +197,7 @@ class Service:
         """Publish a heartbeat each second, and log progress now and then, until a stop is requested."""
         beats, told = 0, ""
         while not self._stop.wait(_HEARTBEAT_S):
-            if self._jobs.empty():
-                self._alarms.end(AlarmCode.OVERFLOW, "inference", "the decoder keeps up again")
+            self._inference.check()
             if self._journal is not None:
                 self._journal.check()
             status = self.status()
@@ -259,7 +244,7 @@ class Service:
             providers={decoder.name: decoder.provider for decoder in self._decoders},
             delays=self._delays,
             alarms=self._alarms.active(),
-            queues={"inference": self._jobs.qsize()}
+            queues={"inference": self._inference.n_waiting}
             | ({} if journal is None else {"journal": journal.n_waiting}),
             dropped=self._broker.dropped() | ({} if journal is None else {"journal": journal.n_dropped}),
             sequences=self._broker.sequences(),
@@ -273,7 +258,7 @@ class Service:
             return []
         alive = {feed.name: feed.is_alive for feed in self._feeds}
         alive |= {
-            "inference": self._inference.is_alive(),
+            "inference": self._inference.is_alive,
             "bus": self._broker.is_alive,
             "clock offsets": self._offsets.is_alive,
         }
@@ -304,7 +289,7 @@ class Service:
         for feed in self._feeds:
             feed.join()
         if self._state == "stopping":
-            self._drain()
+            self._inference.finish(self._engine.advance_all())
         self._engine.close(Verdict.SHUTDOWN, "the service stopped")
         self._offsets.stop()
         self._set_state("stopped")
@@ -317,54 +302,9 @@ class Service:
         if self._journal is not None:
             self._journal.stop()
 
-    def _drain(self) -> None:
-        """Decode the windows that are complete; without a decoder's thread, end them."""
-        for job in self._engine.advance_all():
-            self._jobs.put(job)
-        self._jobs.put(None)
-        self._inference.join()
-        while not self._jobs.empty():
-            if (left := self._jobs.get()) is not None:
-                self._engine.end(left, Verdict.SHUTDOWN, "the decoder's thread had ended")
-
     def _set_state(self, state: State) -> None:
         self._state = state
         self._broker.publish(self.status())
-
-    def _take(self, jobs: list[Job]) -> None:
-        """Decode a window, or have it decoded; called by the thread of the stream that completed it.
-
-        One window alone is decoded at once, unless another is being decoded: waking another thread would only
-        take longer. A stream that cannot keep up completes several windows at a time, which then wait in the
-        queue and, when that is full, end as overflow.
-        """
-        if len(jobs) == 1 and self._jobs.empty() and self._decoding.acquire(blocking=False):
-            try:
-                self._engine.decode(jobs[0])
-            finally:
-                self._decoding.release()
-            return
-        for job in jobs:
-            self._enqueue(job)
-
-    def _enqueue(self, job: Job) -> None:
-        most = self._config.service.queue
-        if self._jobs.qsize() < most:
-            self._jobs.put(job)
-            return
-        reason = f"{most} windows already wait for the decoder"
-        self._engine.end(job, Verdict.OVERFLOW, reason)
-        self._alarms.begin(
-            AlarmCode.OVERFLOW, "inference", f"{reason}: use fewer decoders, or a faster machine"
-        )
-
-    def _infer(self) -> None:
-        try:
-            while (job := self._jobs.get()) is not None:
-                with self._decoding:
-                    self._engine.decode(job)
-        except BaseException as error:  # a dead thread must end the service, not hang it
-            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         log.error("%s: %s", threading.current_thread().name, error)
@@ -403,69 +343,3 @@ class Service:
 
 def _delay(delay_s: float, measured: dt.date | None) -> Delay:
     return Delay(delay_s=delay_s, measured=None if measured is None else measured.isoformat())
-
-
-@click.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--verbose", "-v", is_flag=True, help="Log more.")
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path),
-    help="At the end, write both ledgers here as JSON.",
-)
-def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
-    """Decode the live streams named in CONFIG and publish the answers, until interrupted."""
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    service = Service(ServeConfig.load(config))
-
-    def on_signal(*_: object) -> None:
-        # Not here: a handler may interrupt the main thread while it holds the very lock that it needs.
-        threading.Thread(target=service.request_stop).start()
-
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
-            signal.signal(getattr(signal, name), on_signal)
-    for remark in service.remarks():
-        log.warning(remark)
-    with service:
-        service.connect()
-        _favour_latency()
-        where = service.endpoints
-        log.info(
-            "live: publishing on %s, workers on %s, control on %s",
-            where.publish,
-            where.subscribe,
-            where.control,
-        )
-        if service.health_url is not None:
-            log.info("health: %s/readyz, /livez, /metrics", service.health_url)
-        service.wait()
-    accounts, mapping = service.status().accounts, service.mapping()
-    log.info("markers: %s", counts_text(accounts.markers))
-    log.info("requests: %s", counts_text(accounts.requests))
-    if mapping is not None and mapping.mismatches:
-        log.warning(
-            "the markers fell out of step with their table %d times and found it again %d times; %d markers "
-            "stayed without a stimulus; the last: %s",
-            mapping.mismatches,
-            mapping.resynchronised,
-            mapping.unknown,
-            mapping.last_mismatches[-1],
-        )
-    if json_path is not None:
-        result = {
-            "accounts": accounts.model_dump(mode="json"),
-            "mapping": None if mapping is None else asdict(mapping),
-        }
-        write_file(json_path, json.dumps(result, indent=2) + "\n")
-
-
-def _favour_latency() -> None:
-    """Set up the interpreter for a process of many threads in which the last sample must not wait."""
-    # What was imported will never be garbage: a full collection over it would take tens of milliseconds.
-    gc.collect()
-    gc.freeze()
-    sys.setswitchinterval(_SWITCH_S)

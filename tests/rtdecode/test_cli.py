@@ -33,7 +33,7 @@ def test_debug_shows_the_traceback_of_a_users_error_wherever_it_stands() -> None
 
 def test_the_live_service_loads_neither_mne_nor_the_upper_floors() -> None:
     code = (
-        "import sys, rtdecode.service, rtdecode.workers.retrieve; "
+        "import sys, rtdecode.serve, rtdecode.workers.retrieve; "
         "heavy = {'mne', 'torch', 'onnx', 'prometheus_client', 'replay', 'training'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )

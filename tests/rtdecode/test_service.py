@@ -277,7 +277,7 @@ def test_a_channel_is_declared_bad_while_the_service_runs(lab: Lab, tmp_path: Pa
             with pytest.raises(UserError, match="rebuilds at most 1"):
                 control.declare_bad("eeg", ["CH2", "CH3"])
             lab.mark(10, "picture")
-            lab.send(50)
+            lab.send(200)
             message = next(m for m in heard if isinstance(m, EmbeddingMessage))
             assert message.quality.bad_channels == ("CH2",)
             control.declare_bad("eeg", [])

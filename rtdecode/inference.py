@@ -1,0 +1,105 @@
+"""One window at a time through the decoders, on whichever thread gets the answer out soonest."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+from rtdecode.contracts import AlarmCode, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rtdecode.alarms import Alarms
+    from rtdecode.connection import Job
+    from rtdecode.engine import Engine
+
+_SUBJECT = "inference"
+
+
+class Inference:
+    """Decodes windows, never two at a time, and never lets more wait than was agreed.
+
+    One window alone is decoded at once by the thread of the stream that completed it: waking another thread
+    would only take longer. Where windows come together, or another is being decoded, they wait for a thread
+    of their own. A stream that cannot keep up completes several windows at a time; when too many wait, the
+    rest end as ``overflow``.
+
+    Parameters
+    ----------
+    engine
+        Decodes, and ends what is not decoded.
+    most
+        Windows that may wait.
+    alarms
+        Told of an overflow.
+    on_failure
+        Told of an error that ended the thread.
+    """
+
+    def __init__(
+        self, engine: Engine, most: int, alarms: Alarms, on_failure: Callable[[BaseException], None]
+    ) -> None:
+        self._engine = engine
+        self._most = most
+        self._alarms = alarms
+        self._on_failure = on_failure
+        # The C queue: it wakes its reader soonest.
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._decoding = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def n_waiting(self) -> int:
+        """Windows that wait for the thread."""
+        return self._jobs.qsize()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Decode the windows that a chunk completed, or have them decoded; for the threads of the streams."""
+        if len(jobs) == 1 and self._jobs.empty() and self._decoding.acquire(blocking=False):
+            try:
+                self._engine.decode(jobs[0])
+            finally:
+                self._decoding.release()
+            return
+        for job in jobs:
+            if self._jobs.qsize() < self._most:
+                self._jobs.put(job)
+                continue
+            reason = f"{self._most} windows already wait for the decoder"
+            self._engine.end(job, Verdict.OVERFLOW, reason)
+            self._alarms.begin(
+                AlarmCode.OVERFLOW, _SUBJECT, f"{reason}: use fewer decoders, or a faster machine"
+            )
+
+    def check(self) -> None:
+        """End the alarm of an overflow that is over."""
+        if self._jobs.empty():
+            self._alarms.end(AlarmCode.OVERFLOW, _SUBJECT, "the decoder keeps up again")
+
+    def finish(self, jobs: Sequence[Job]) -> None:
+        """Decode what waits and these last windows; without the thread, end them. Once all streams ended."""
+        for job in [*jobs, None]:
+            self._jobs.put(job)
+        self._thread.join()
+        while not self._jobs.empty():
+            if (left := self._jobs.get()) is not None:
+                self._engine.end(left, Verdict.SHUTDOWN, "the decoder's thread had ended")
+
+    def _run(self) -> None:
+        try:
+            while (job := self._jobs.get()) is not None:
+                with self._decoding:
+                    self._engine.decode(job)
+        except BaseException as error:  # a dead thread must end the service, not hang it
+            self._on_failure(error)
