@@ -126,7 +126,7 @@ def test_metrics_tell_what_the_books_say(decoder: Path) -> None:
         stack.enter_context(beating(service))
         for sample in (590, 10, 10, 20):
             lab.mark(sample, "a")
-        lab.send(100)
+        lab.send(300)
         verdicts = (received for received in heard if isinstance(received.message, VerdictMessage))
         assert {next(verdicts).message.label for _ in range(2)} == {"a"}
         said = metrics(service)
