@@ -88,7 +88,7 @@ def measure(
     Returns
     -------
     dict
-        See the README.
+        See ``docs/benchmarks.md``.
     """
     if settings.peer is not None and settings.streams > 1:
         raise UserError("the peer is measured with one stream: leave out --streams or --peer")

@@ -76,7 +76,7 @@ def follow(sending: Sending, decoder: Path, record: Path, warmup_trials: int) ->
     events = StreamLSL(_KEPT, source_id=sending.source_id)
     stream = StreamLSL(_BUFFER * (tmax - tmin), source_id=sending.signal_id(0))
     for one in (events, stream):
-        one.connect(_ACQUIRE_S, processing_flags="all" if one is stream else None, timeout=_AWAIT_S)
+        one.connect(_ACQUIRE_S, processing_flags="all", timeout=_AWAIT_S)
     _filter(stream, signal)
     epochs = EpochsStream(
         stream,
