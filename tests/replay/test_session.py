@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from index_decoder import index_channels, index_manifest, write_index_decoder
+from index_decoder import index_channels, index_manifest, placed_channels, write_index_decoder
 from lab import RATE_HZ, Lab, listen, wait_for_state
 
 from replay.cli import replay
 from replay.recordings import read_recording
 from replay.session import replay_session
 from replay.virtual import VirtualRun
+from rtdecode.bus.control import ControlClient
 from rtdecode.config import ServeConfig
 from rtdecode.contracts import Channel, Fate, MarkerMessage, Verdict, VerdictMessage
 from rtdecode.decoder import Decoder
@@ -167,6 +168,43 @@ def test_a_session_runs_again_to_the_same_verdicts_onsets_and_bytes(recorded: Pa
         assert accounts["requests"][wanted]
     assert accounts["markers"][Fate.DUPLICATE] == accounts["markers"][Fate.IGNORED] == 1
     assert any(message.label == "7" for message in run.decoded)
+
+
+def test_strides_bridged_gaps_bad_channels_and_rejected_windows_run_again_likewise(tmp_path: Path) -> None:
+    channels = placed_channels(5)
+    steps = [design_iir(RATE_HZ, highpass_hz=20.0)]
+    manifest = index_manifest(channels=channels, front_end=steps, on_missing="repair", max_missing=1)
+    write_index_decoder(tmp_path / "d.onnx", manifest)
+    lab = Lab()
+    lab.unplug()
+    lab.plug_in([channel.name for channel in channels])
+    config = ServeConfig(
+        streams=[{"id": "eeg", "lsl": {"source_id": lab.source_id}}],
+        decoders=[{"path": tmp_path / "d.onnx", "stride_ms": 40.0}],
+        bus={"publish_port": 0, "subscribe_port": 0, "control_port": 0},
+        service={"gap_policy": "interpolate", "gap_s": 0.02},
+        quality={"reject_bridged_samples": 15},
+        journal={"folder": tmp_path / "journal"},
+    )
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(config))
+        heard = Heard(listen(stack, service, "verdict"))
+        service.connect()
+        with ControlClient(service.endpoints.control) as control:
+            for n_sent, bad in ((200, ["CH3"]), (500, ["CH0"]), (800, [])):
+                lab.send(300)
+                heard.until(lambda h, n_sent=n_sent: len(h.verdicts) >= n_sent // 10)
+                control.declare_bad("eeg", bad)
+                lab.n_samples += 20
+    comparison, run = again(*(tmp_path / "journal").iterdir(), tmp_path / "d.onnx")
+    accounts = service.status().accounts.requests
+    assert comparison.differences == []
+    assert comparison.is_same
+    assert comparison.verdicts_same == sum(accounts.values())
+    assert comparison.identical == accounts["emitted"]
+    assert min(accounts["artefact"], accounts["emitted"], accounts["warming_up"]) > 0
+    assert {message.quality.bad_channels for message in run.decoded} == {(), ("CH3",), ("CH0",)}
+    assert any(message.quality.bridged_samples for message in run.decoded)
 
 
 def test_one_decoder_of_several_is_compared_alone(recorded: Path) -> None:
