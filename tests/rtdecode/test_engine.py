@@ -192,9 +192,9 @@ def test_one_decoder_serves_several_streams(decoder: Decoder) -> None:
     for stream in ("a", "b"):
         engine.connect(stream, StreamFacts(channels=index_channels(), rate_hz=RATE_HZ))
     engine.admit(Marker(source="m", label="x", stamp=0.2, time=0.2, arrival=0.2))
-    stamps = np.arange(100) / RATE_HZ
+    stamps = np.arange(200) / RATE_HZ
     for stream, offset in (("a", 0.0), ("b", 1000.0)):
-        engine.feed(stream, np.full((100, 3), offset), stamps, 0.0, 0.4)
+        engine.feed(stream, np.full((200, 3), offset), stamps, 0.0, 0.8)
         for job in engine.advance(stream):
             engine.decode(job)
     first = {
@@ -491,24 +491,24 @@ def test_a_channel_declared_bad_is_rebuilt_from_the_next_chunk_on_until_it_is_ta
 ) -> None:
     bench = Bench([repairing])
     bench.connect(placed_channels())
-    silent = np.zeros((100, 2))
-    bench.mark(50 / RATE_HZ)
+    silent = np.zeros((200, 2))
     bench.mark(150 / RATE_HZ)
-    bench.feed(100, silent)
+    bench.mark(350 / RATE_HZ)
+    bench.feed(200, silent)
     bench.engine.declare_bad("eeg", ["CH0"])
-    bench.feed(100, silent)
+    bench.feed(200, silent)
     bench.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
     bench.connect(placed_channels())
-    bench.mark(250 / RATE_HZ)
-    bench.mark(350 / RATE_HZ)
-    bench.feed(100, silent)
+    bench.mark(550 / RATE_HZ)
+    bench.mark(750 / RATE_HZ)
+    bench.feed(200, silent)
     bench.engine.declare_bad("eeg", [])
-    bench.feed(100, silent)
+    bench.feed(200, silent)
     whole, rebuilt, still_rebuilt, taken_back = decoded(bench)
-    assert whole == ([50, 70], ())
+    assert whole == ([150, 170], ())
     assert rebuilt == ([0, 0], ("CH0",))
     assert still_rebuilt == ([0, 0], ("CH0",))
-    assert taken_back == ([350, 370], ())
+    assert taken_back == ([750, 770], ())
 
 
 def test_channels_may_be_declared_bad_while_the_stream_is_away(repairing: Decoder) -> None:
@@ -516,7 +516,7 @@ def test_channels_may_be_declared_bad_while_the_stream_is_away(repairing: Decode
     bench.engine.declare_bad("eeg", ["CH0"])
     bench.connect(placed_channels())
     bench.mark(50 / RATE_HZ)
-    bench.feed(100, np.zeros((100, 2)))
+    bench.feed(200, np.zeros((200, 2)))
     assert decoded(bench) == [([0, 0], ("CH0",))]
     bench.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
     with pytest.raises(MismatchError, match=r"bad: CH0 .*missing: CH4 .*at most 1"):
@@ -544,7 +544,7 @@ def test_a_declaration_that_cannot_be_followed_changes_nothing(
     if not is_connected:
         bench.connect(placed_channels())
     bench.mark(50 / RATE_HZ)
-    bench.feed(100, np.zeros((100, 2)))
+    bench.feed(200, np.zeros((200, 2)))
     assert decoded(bench) == [([50, 70], ("CH3",))]
 
 
@@ -552,7 +552,7 @@ def test_what_is_odd_in_a_window_is_told(decoder: Decoder) -> None:
     bench = Bench([decoder])
     bench.connect()
     bench.mark(50 / RATE_HZ)
-    bench.feed(100)
+    bench.feed(200)
     (message,) = bench.of(EmbeddingMessage)
     # The index as volts is far too large, and the other channels do not move.
     assert message.quality == Quality(flat_channels=("CH1", "CH2"), out_of_range_channels=("CH0",))
@@ -565,7 +565,7 @@ def test_a_window_with_too_many_bad_channels_is_not_decoded(
     bench = Bench([decoder], quality=QualitySettings(reject_bad_channels=most))
     bench.connect()
     bench.mark(50 / RATE_HZ)
-    bench.feed(100)
+    bench.feed(200)
     (message,) = bench.of(VerdictMessage)
     assert message.verdict is verdict
     assert len(bench.of(EmbeddingMessage)) == (verdict is Verdict.EMITTED)
@@ -582,7 +582,7 @@ def test_channels_that_are_rebuilt_do_not_count_as_bad_ones(repairing: Decoder) 
     bench.engine.declare_bad("eeg", ["CH0"])
     rng = np.random.default_rng(0)
     bench.mark(50 / RATE_HZ)
-    bench.feed(100, 1e-5 * rng.normal(size=(100, 2)))
+    bench.feed(200, 1e-5 * rng.normal(size=(200, 2)))
     (message,) = bench.of(VerdictMessage)
     assert message.verdict is Verdict.ARTEFACT
     assert "CH0" not in message.reason
@@ -629,10 +629,10 @@ def test_a_declaration_is_recorded_so_that_another_engine_says_the_same(repairin
     live.engine.declare_bad("eeg", ["CH3"])
     live.connect(placed_channels())
     for index, bad in enumerate((["CH0"], [], ["CH0"])):
-        live.feed(50, np.zeros((50, 2)))
-        live.mark((50 * index + 40) / RATE_HZ)
+        live.feed(200, np.zeros((200, 2)))
+        live.mark((200 * index + 190) / RATE_HZ)
         live.engine.declare_bad("eeg", bad)
-    live.feed(50, np.zeros((50, 2)))
+    live.feed(200, np.zeros((200, 2)))
     again = Bench([repairing])
     tape.tell(again)
     assert decoded(again) == decoded(live)

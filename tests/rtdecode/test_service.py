@@ -50,8 +50,9 @@ def test_a_stop_accounts_for_what_is_in_flight(lab: Lab, decoder: Path) -> None:
         service = stack.enter_context(Service(lab.config(decoder)))
         heard = listen(stack, service, "marker", "embedding", "verdict")
         service.connect()
+        lab.send(200)
         for index in range(3):
-            lab.mark(10 + index, str(index))
+            lab.mark(210 + index, str(index))
         lab.send(112)  # ends the windows of the first two
         emitted, marked = 0, 0
         for received in heard:
@@ -216,14 +217,15 @@ def test_growing_windows_answer_one_marker_in_order_each_when_its_data_are_there
         service = stack.enter_context(Service(lab.config(*paths)))
         heard = (r.message for r in listen(stack, service, "embedding", "marker"))
         service.connect()
-        lab.mark(10, "picture")
+        lab.send(200)
+        lab.mark(210, "picture")
         assert next(message for message in heard if message.kind == "marker").fate is Fate.ACCEPTED
         answered = []
-        for n in (80, 40, 110):  # up to sample 79, 119, 229; the windows end with 61, 112, 215
+        for n in (80, 40, 110):  # up to sample 279, 319, 429; the windows end with 261, 312, 415
             lab.send(n)
             message = next(message for message in heard if isinstance(message, EmbeddingMessage))
             answered.append((message.request.decoder, message.request.index, message.onset_sample))
-    assert answered == [("ms200", 0, 10), ("ms400", 0, 10), ("ms800", 0, 10)]
+    assert answered == [("ms200", 0, 210), ("ms400", 0, 210), ("ms800", 0, 210)]
     assert service.status().accounts.n_open == 0
 
 
@@ -276,13 +278,13 @@ def test_a_channel_is_declared_bad_while_the_service_runs(lab: Lab, tmp_path: Pa
             control.declare_bad("eeg", ["CH2"])
             with pytest.raises(UserError, match="rebuilds at most 1"):
                 control.declare_bad("eeg", ["CH2", "CH3"])
-            lab.mark(10, "picture")
+            lab.mark(150, "picture")
             lab.send(200)
             message = next(m for m in heard if isinstance(m, EmbeddingMessage))
             assert message.quality.bad_channels == ("CH2",)
             control.declare_bad("eeg", [])
-            lab.mark(60, "picture")
-            lab.send(50)
+            lab.mark(350, "picture")
+            lab.send(200)
             message = next(m for m in heard if isinstance(m, EmbeddingMessage))
             assert message.quality.bad_channels == ()
 
