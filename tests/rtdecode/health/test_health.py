@@ -169,8 +169,7 @@ def test_a_thread_that_ended_and_a_heart_that_stopped_are_told(
         code, why = fetch(f"{service.health_url}/livez")
         assert code == 503
         assert why.startswith("not alive: the last heartbeat was")
-        service._jobs.put(None)
-        service._inference.join()
+        service._inference.finish([])
         assert fetch(f"{service.health_url}/livez")[1].startswith(
             "not alive: the thread of inference has ended;"
         )
