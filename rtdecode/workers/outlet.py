@@ -277,7 +277,9 @@ class OutletWorker:
             If the service runs on another machine.
         """
         with (
-            Subscriber(self._endpoints.publish, _KINDS, keys=self._keys) as subscriber,
+            Subscriber(
+                self._endpoints.publish, _KINDS, control=self._endpoints.control, keys=self._keys
+            ) as subscriber,
             ControlClient(self._endpoints.control, keys=self._keys) as control,
         ):
             self._say(f"waiting for a live service at {self._endpoints.publish}")
