@@ -52,6 +52,7 @@ def bench() -> None:
     "dimensions), or of the deep M/EEG module (272 channels at 1200 Hz, 1.5 s window).",
 )
 @click.option("--peer", type=click.Choice(["mne-lsl"]), help="Measure this one, too, with the same decoder.")
+@click.option("--floor", is_flag=True, help="Measure a bare loop, too, that checks nothing.")
 @click.option("--json", "json_path", type=_path, help="Write the results here too, for machines.")
 def live(json_path: Path | None, **settings: object) -> None:
     """Measure from the push of the last needed sample to the receipt of the answer.
@@ -124,6 +125,18 @@ def send(sending: Path, record: Path) -> None:
     from training.bench.sending import Sending
 
     run(Sending.model_validate_json(sending.read_bytes()), record)
+
+
+@bench.command(hidden=True)
+@click.argument("sending", type=_path)
+@click.argument("decoder", type=_path)
+@click.argument("address")
+def bare(sending: Path, decoder: Path, address: str) -> None:
+    """Decode in a bare loop what the JSON file SENDING says, and publish to ADDRESS."""
+    from training.bench.bare import follow
+    from training.bench.sending import Sending
+
+    follow(Sending.model_validate_json(sending.read_bytes()), decoder, address)
 
 
 @bench.command(hidden=True)

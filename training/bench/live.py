@@ -17,7 +17,7 @@ from rtdecode.errors import UserError
 from rtdecode.machine import versions
 from rtdecode.output import check_writable, write_file
 from training.bench.models import write_deep, write_ridge
-from training.bench.phases import run_alone, run_peer, run_service
+from training.bench.phases import run_alone, run_floor, run_peer, run_service
 from training.bench.sending import Sending
 from training.bench.table import live_table, progress
 from training.bench.usage import machine
@@ -52,6 +52,7 @@ class LiveSettings:
     decoder: Path | None = None
     model: Literal["ridge", "deep"] = "ridge"
     peer: Literal["mne-lsl"] | None = None
+    floor: bool = False
 
 
 def report(settings: LiveSettings, json_path: Path | None) -> None:
@@ -74,7 +75,7 @@ def report(settings: LiveSettings, json_path: Path | None) -> None:
 def measure(
     settings: LiveSettings, folder: Path, bar: Callable[[str, int], Callable[[int], None]]
 ) -> dict[str, Any]:
-    """Run bare onnxruntime, the service, the peer if one is named, and bare onnxruntime again.
+    """Run bare onnxruntime, the service, bare onnxruntime again, and what it is to be compared with.
 
     Parameters
     ----------
@@ -90,8 +91,8 @@ def measure(
     dict
         See ``docs/benchmarks.md``.
     """
-    if settings.peer is not None and settings.streams > 1:
-        raise UserError("the peer is measured with one stream: leave out --streams or --peer")
+    if (settings.peer is not None or settings.floor) and settings.streams > 1:
+        raise UserError("peer and floor are measured with one stream: leave out --streams, or both of them")
     path = _decoder(settings, folder)
     decoder = Decoder(path)
     signal = decoder.manifest.signal
@@ -104,7 +105,9 @@ def measure(
     moved = bar("rtdecode serve", n_markers * settings.streams)
     trials, service = run_service(sending, decoder, folder, settings.warmup_trials, moved)
     after, cpu_after_s = run_alone(path, signal, n_alone, bar("onnxruntime alone", n_alone))
-    peer = None
+    floor = peer = None
+    if settings.floor:
+        floor = run_floor(sending, decoder, folder, settings.warmup_trials, bar("bare loop", n_markers))
     if settings.peer is not None:
         moved = bar(settings.peer, n_markers)
         peer = run_peer(sending, decoder, folder, settings.warmup_trials, moved)
@@ -125,9 +128,11 @@ def measure(
     drops = len(trials) - len(answered)
     seconds = service.pop("seconds")
     overhead = percentiles_ms(compute - inference)
-    compared = {}
+    compared: dict[str, Any] = {}
+    if floor is not None:
+        compared = {"floor": floor, "ratio_to_floor_p50": overhead["p50"] / floor["latency_ms"]["p50"]}
     if peer is not None:
-        compared = {"peer": peer, "ratio_p50": peer["latency_ms"]["p50"] / overhead["p50"]}
+        compared |= {"peer": peer, "ratio_p50": peer["latency_ms"]["p50"] / overhead["p50"]}
     return {
         "simulated": True,
         "n": len(trials),

@@ -1,7 +1,8 @@
-"""What a measurement is made of: onnxruntime alone, the service, the peer; one after the other."""
+"""What a measurement is made of: onnxruntime alone, the service, the floor, the peer; one after the other."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zmq
 
 from replay.processes import Process, free_ports, is_answered, serve_config
 from rtdecode.bus.control import ControlClient
@@ -273,6 +275,69 @@ def run_peer(
         "name": "mne-lsl",
         "n": len(numbered.onsets) - warmup_trials,
         "drops": len(numbered.onsets) - warmup_trials - len(number),
+        "latency_ms": percentiles_ms(compute - inference),
+        "compute_ms": percentiles_ms(compute),
+        "inference_ms": percentiles_ms(inference),
+        "cpu_share": cpu_share,
+    }
+
+
+def run_floor(
+    sending: Sending, decoder: Decoder, folder: Path, warmup_trials: int, moved: Callable[[int], None]
+) -> dict[str, Any]:
+    """Run the sender and a bare loop in processes of their own, and receive in this one.
+
+    Parameters
+    ----------
+    sending, decoder, folder, warmup_trials
+        As for :func:`run_service`; one stream.
+    moved
+        Told the number of answers so far.
+
+    Returns
+    -------
+    dict
+        Its percentiles; ``latency_ms`` is what it adds to inference, as the service's overhead.
+
+    Raises
+    ------
+    UserError
+        If a process fails.
+    """
+    again = sending.model_copy(update={"source_id": f"{sending.source_id}-floor"})
+    clock = LslClock()
+    answers: dict[int, tuple[float, float, float]] = {}
+    cpu_share: float | None = None
+    with ExitStack() as stack:
+        context = stack.enter_context(zmq.Context())
+        subscriber = stack.enter_context(context.socket(zmq.SUB))
+        subscriber.subscribe(b"")
+        subscriber.bind("tcp://127.0.0.1:*")
+        address = subscriber.getsockopt_string(zmq.LAST_ENDPOINT)
+        source = stack.enter_context(sender(again, folder / "floor-sent"))
+        arguments = [str(folder / "floor-sent.json"), str(decoder.path), address]
+        loop = stack.enter_context(Process(["bench", "bare", *arguments], folder / "floor.log"))
+        while cpu_share is None:
+            if not subscriber.poll(round(1e3 * _IDLE_S)):
+                moved(len(answers))
+                loop.check()
+                continue
+            header = json.loads(subscriber.recv_multipart()[0])
+            at = clock.now()
+            cpu_share = header.get("cpu_share")
+            if cpu_share is None:
+                answers[header["number"]] = (header["inference_start"], header["inference_end"], at)
+        moved(len(answers))
+        loop.wait_for_end()
+        source.wait_for_end()
+    trials, _ = sent_trials(again, folder / "floor-sent", decoder.manifest.signal, {})
+    counted = [trial for trial in trials if trial.number >= warmup_trials and trial.number in answers]
+    began, ended, received = np.array([answers[trial.number] for trial in counted]).T
+    compute, inference = received - np.array([trial.pushed for trial in counted]), ended - began
+    n = len(again.onsets) - warmup_trials
+    return {
+        "n": n,
+        "drops": n - len(counted),
         "latency_ms": percentiles_ms(compute - inference),
         "compute_ms": percentiles_ms(compute),
         "inference_ms": percentiles_ms(inference),

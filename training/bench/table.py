@@ -66,6 +66,8 @@ def live_table(result: dict[str, Any]) -> Table:
         for name, one in result[group].items():
             table.add_row(name.replace("_", " "), *_numbers(one), _MEANING[name])
         table.add_section()
+    if "floor" in result:
+        table.add_row("bare loop", *_numbers(result["floor"]["latency_ms"]), "its overhead: the floor")
     if "peer" in result:
         peer = result["peer"]
         table.add_row(peer["name"], *_numbers(peer["latency_ms"]), "its overhead, without publishing")
@@ -85,6 +87,11 @@ def _caption(result: dict[str, Any]) -> str:
         f"The sender was at most {result['sender_late_ms']['max']:.1f} ms late "
         f"(p99 {result['sender_late_ms']['p99']:.2f}).",
     ]
+    if "floor" in result:
+        lines.append(
+            f"A bare loop: our overhead is {result['ratio_to_floor_p50']:.2f} times its own at p50; it used "
+            f"{result['floor']['cpu_share']:.1%} of one core, inference included."
+        )
     if "peer" in result:
         peer = result["peer"]
         lines.append(

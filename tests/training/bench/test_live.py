@@ -71,12 +71,12 @@ def test_it_says_that_all_is_simulated_and_what_was_discarded(measured: tuple[di
     assert "discarded" in shown
 
 
-def test_the_peer_decodes_the_same_trials(tmp_path: Path) -> None:
+def test_peer_and_floor_decode_the_same_trials(tmp_path: Path) -> None:
     pytest.importorskip("mne_lsl")
     write_index_decoder(tmp_path / "d.onnx", index_manifest(window=(-10, 40)))
     done = run(
         *("--decoder", tmp_path / "d.onnx", "--seconds", 1, "--warmup-trials", 1, "--peer", "mne-lsl"),
-        *("--json", tmp_path / "live.json"),
+        *("--floor", "--json", tmp_path / "live.json"),
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "live.json").read_text())
@@ -87,11 +87,20 @@ def test_the_peer_decodes_the_same_trials(tmp_path: Path) -> None:
         peer["latency_ms"]["p50"] / result["latency_ms"]["overhead"]["p50"]
     )
     assert "mne-lsl" in done.stdout
+    floor = result["floor"]
+    assert (floor["n"], floor["drops"]) == (5, 0)
+    assert list(floor["latency_ms"]) == _PERCENTILES
+    assert result["ratio_to_floor_p50"] == pytest.approx(
+        result["latency_ms"]["overhead"]["p50"] / floor["latency_ms"]["p50"]
+    )
+    assert "bare loop" in done.stdout
 
 
-def test_the_peer_takes_one_stream(tmp_path: Path) -> None:
+def test_peer_and_floor_take_one_stream(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="one stream"):
         measure(LiveSettings(peer="mne-lsl", streams=2), tmp_path, lambda *_: lambda _: None)
+    with pytest.raises(UserError, match="one stream"):
+        measure(LiveSettings(floor=True, streams=2), tmp_path, lambda *_: lambda _: None)
 
 
 def test_channels_of_a_decoder_cannot_be_chosen(tmp_path: Path) -> None:
