@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rtdecode.config import BusSettings, HealthSettings, ServeConfig, ServiceSettings
+from rtdecode.config import BusSettings, HealthSettings, JournalSettings, ServeConfig, ServiceSettings
 from rtdecode.errors import UserError
 
 MINIMAL = """
@@ -75,3 +75,4 @@ def test_the_documented_example_is_valid_and_tells_the_defaults() -> None:
     assert example.bus == BusSettings()
     assert example.service == ServiceSettings()
     assert example.health == HealthSettings()
+    assert example.journal == JournalSettings()
