@@ -208,9 +208,7 @@ class Transcript:
         if n:
             self._spans[signal.number].add(float(stamps[0]), float(stamps[-1]), n)
         self._spans[signal.arrivals].add(arrival, arrival, 1)
-        beside = xdf.samples(
-            signal.arrivals, np.array([arrival]), np.array([[offset_s, float(n)]]), "double64"
-        )
+        beside = xdf.sample(signal.arrivals, arrival, offset_s, n)
         return beside + xdf.samples(signal.number, stamps, signal.as_sent(samples), signal.value_format)
 
     def admitted(self, marker: Marker, stream_id: str | None) -> bytes:

@@ -115,6 +115,12 @@ def samples(
     return _chunk(SAMPLES, _number(stream), _length(len(stamps)), rows.tobytes())
 
 
+def sample(stream: int, stamp: float, *values: float) -> bytes:
+    """One sample of a stream of ``"double64"``."""
+    row = struct.pack(f"<B{1 + len(values)}d", 8, stamp, *values)
+    return _chunk(SAMPLES, _number(stream), _length(1), row)
+
+
 @cache
 def sample_dtype(value_format: str, n_channels: int) -> np.dtype[Any]:
     """How one stamped sample of numbers lies in the file."""
