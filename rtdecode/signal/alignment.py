@@ -126,6 +126,7 @@ class SampleClock:
         self._has_strays = False
         self._held: list[tuple[float, float]] = []  # blocks that the line has not been drawn through yet
         self._first_stamp = math.nan
+        self._first_late_s = max(0.5 * self._period_s, SETTLE_S / speed)
         self._until = -math.inf
         self._end = 0
         self._ended = False
@@ -180,10 +181,10 @@ class SampleClock:
     def covers(self, time: float) -> bool:
         """Whether a time lies in the segment, or may come to lie in it.
 
-        The first and the last sample each reach half a sample period outwards. A time that is no number lies
-        nowhere.
+        The first and the last sample each reach half a sample period outwards; the first may have been
+        stamped late, by up to :data:`SETTLE_S`. A time that is no number lies nowhere.
         """
-        return self._first_stamp - 0.5 * self._period_s < time and not self.precedes(time)
+        return self._first_stamp - self._first_late_s < time and not self.precedes(time)
 
     def precedes(self, time: float) -> bool:
         """Whether the segment has ended, and a time lies after its last sample."""

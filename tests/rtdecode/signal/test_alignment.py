@@ -282,15 +282,23 @@ def test_the_first_and_the_last_sample_reach_half_a_period_outwards() -> None:
     clock = clock_of(regular(256))
     clock.finish()
     half, last = 0.5 / RATE_HZ, 100.0 + 255 / RATE_HZ
-    with pytest.raises(OutsideError):
-        clock.nearest(100.0 - half)
+    assert clock.nearest(100.0 - half - 1e-7).sample == -1
     assert clock.nearest(100.0 - half + 1e-7).sample == 0
     assert clock.nearest(last + half).sample == 255
     with pytest.raises(OutsideError):
         clock.nearest(last + half + 1e-7)
-    covered = [clock.covers(time) for time in (100.0 - half, 100.0, last + half, last + 2 * half)]
-    assert covered == [False, True, True, False]
+    covered = [clock.covers(time) for time in (100.0, last + half, last + 2 * half)]
+    assert covered == [True, True, False]
     assert [clock.precedes(time) for time in (99.0, last + half, last + 2 * half)] == [False, False, True]
+
+
+def test_the_first_sample_may_have_been_stamped_late() -> None:
+    clock = clock_of(regular(256))
+    assert clock.covers(100.0 - 0.99 * SETTLE_S)
+    assert not clock.covers(100.0 - 1.01 * SETTLE_S)
+    stamps = regular(1000)
+    stamps[:2] += 0.02
+    assert clock_of(stamps).nearest(100.0 + 2 / RATE_HZ).sample == 2
 
 
 def test_a_time_before_the_first_sample_by_the_line_has_a_negative_sample() -> None:
