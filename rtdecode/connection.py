@@ -11,6 +11,7 @@ import numpy as np
 from rtdecode.contracts import Quality, Verdict
 from rtdecode.errors import MismatchError
 from rtdecode.signal.bridging import GapPolicy
+from rtdecode.signal.clock_shifts import ClockShifts
 from rtdecode.signal.markers import Marker, TriggerDetector, TriggerSettings
 from rtdecode.signal.track import Chunk, Closed, Cut, Track
 
@@ -163,6 +164,7 @@ class Connection:
         self._marker_delay_s = marker_delay_s
         # In a replay that runs faster, a second of the recording lasts less.
         self._delay_s = facts.delay_s / facts.speed
+        self._shifts = ClockShifts(1 / (facts.rate_hz * facts.speed), settings.gap_s)
         policy = self._gap_policy(settings)
         groups: dict[str, list[Decoder]] = {}
         for decoder in decoders:
@@ -244,12 +246,13 @@ class Connection:
         index
             Counts the accepted markers of the session.
         """
+        doubt = self._shifts.reason if self._shifts.doubts(marker) else ""
         delayed = replace(
             marker,
             time=marker.time + self._marker_delay_s / self.facts.speed,
             shift=round(self._marker_delay_s * self.facts.rate_hz),
         )
-        return [request for lane in self._lanes for request in lane.track.mark(delayed, index)]
+        return [request for lane in self._lanes for request in lane.track.mark(delayed, index, doubt=doubt)]
 
     def feed(
         self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
@@ -265,6 +268,9 @@ class Connection:
         arrival
             When the chunk arrived, seconds of our clock.
         """
+        if self._shifts.add(times, arrival):
+            for lane in self._lanes:
+                lane.track.doubt(self._shifts.doubts, self._shifts.reason)
         times = times - self._delay_s
         return [
             request

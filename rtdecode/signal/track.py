@@ -12,7 +12,7 @@ from rtdecode.signal.segment import Chunk
 from rtdecode.signal.timeline import NoPlace, Place, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -232,7 +232,7 @@ class Track:
                 requests += self._stride(strides, segment)
         return requests
 
-    def mark(self, marker: Marker, index: int) -> list[Request]:
+    def mark(self, marker: Marker, index: int, *, doubt: str = "") -> list[Request]:
         """Take an accepted marker: it makes one request for each decoder that has no stride.
 
         Parameters
@@ -241,10 +241,12 @@ class Track:
             May come earlier or later than its data.
         index
             Counts the accepted markers of the session.
+        doubt
+            Why its time means nothing in this stream: its requests end as *gap*. Empty where it does.
         """
         if self._has_news:
             self._answer(copy=True)
-        onset = _Onset(marker)
+        onset = _Onset(marker, self._nowhere(doubt) if doubt else None)
         requests = []
         for decoder, window in self._windows.items():
             request = Request(
@@ -255,6 +257,14 @@ class Track:
             requests.append(request)
         self._answer(copy=True)
         return requests
+
+    def doubt(self, doubts: Callable[[Marker], bool], reason: str) -> None:
+        """End what still waits for a marker whose time means nothing in this stream any more as *gap*."""
+        self._answer(copy=True)
+        for one in self._waiting:
+            onset = one.onset
+            if onset.place is None and onset.marker is not None and doubts(onset.marker):
+                onset.place = self._nowhere(reason)
 
     def take(self, now: float) -> list[Cut | Closed]:
         """Answers that have become possible since the last call, in the order in which they did.
@@ -325,6 +335,9 @@ class Track:
             strides.waiting.append(_Waiting(request, onset, strides.window, deadline))
             strides.n_opened += 1
             yield request
+
+    def _nowhere(self, reason: str) -> NoPlace:
+        return NoPlace(Verdict.GAP, reason, (self.segment, 0))
 
     def _answer(self, *, copy: bool) -> None:
         """Answer what can be answered, in the order in which the stream made it possible."""

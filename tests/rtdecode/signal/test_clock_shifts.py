@@ -1,0 +1,104 @@
+"""Whose jump it was: the clock's, or that of what was lost; time is synthetic."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from rtdecode.signal.clock_shifts import ClockShifts
+from rtdecode.signal.markers import Marker
+
+PERIOD_S = 0.004
+CHUNK = 10
+LATENCY_S = 0.02
+
+
+class Stream:
+    """Chunks in time; ``off`` is what the clock is off, ``late`` what arrives late."""
+
+    def __init__(self) -> None:
+        self.shifts = ClockShifts(PERIOD_S, 0.1)
+        self.now = 1000.0
+        self.found = 0
+
+    def send(self, seconds: float, *, off: float = 0.0, late: float = 0.0) -> float:
+        for _ in range(round(seconds / PERIOD_S / CHUNK)):
+            times = self.now + np.arange(CHUNK) * PERIOD_S
+            self.now += CHUNK * PERIOD_S
+            self.found += self.shifts.add(times + off, float(times[-1]) + LATENCY_S + late)
+        return self.shifts.shift_s
+
+    def lose(self, seconds: float) -> None:
+        self.now += seconds
+
+    def doubts(self, *, off: float = 0.0, sample: int | None = None, late: float = 0.005) -> bool:
+        time = self.now + off
+        return self.shifts.doubts(Marker("m", "", time, time, arrival=self.now + late, sample=sample))
+
+
+@pytest.fixture
+def stream() -> Stream:
+    stream = Stream()
+    stream.send(2)
+    return stream
+
+
+@pytest.mark.parametrize("off", [0.2, 0.5, 3.0, 1000.0, -0.2, -3.0, -1000.0])
+def test_a_clock_that_was_set_is_found_and_honest_markers_are_doubted(stream: Stream, off: float) -> None:
+    assert stream.send(1, off=off) == pytest.approx(-off)
+    assert stream.found == 1
+    assert stream.doubts()
+    assert not stream.doubts(off=off)  # one sender stamps both
+    assert not stream.doubts(sample=7)
+    assert ("ahead" if off > 0 else "back") in stream.shifts.reason
+
+
+@pytest.mark.parametrize("off", [0.5, -0.5])
+def test_it_stays_found_over_a_gap_and_until_the_clock_is_right_again(stream: Stream, off: float) -> None:
+    stream.send(1, off=off)
+    stream.lose(1)
+    assert stream.send(3, off=off) == pytest.approx(-off)
+    assert stream.send(1) == 0
+    assert not stream.doubts()
+    assert stream.found == 1
+
+
+def test_what_is_lost_late_or_both_is_no_shift(stream: Stream) -> None:
+    stream.lose(0.5)
+    assert stream.send(1) == 0
+    assert stream.send(1, late=0.7) == 0
+    stream.lose(2)
+    assert stream.send(1, late=0.4) == 0
+    stream.lose(0.3)
+    assert stream.send(1) == 0
+    assert not stream.found
+
+
+def test_a_backlog_at_the_beginning_makes_no_later_gap_a_shift() -> None:
+    stream = Stream()
+    stream.send(0.2, late=0.7)
+    stream.lose(1)
+    assert stream.send(5) == 0
+
+
+def test_a_clock_that_returns_with_a_late_chunk_is_believed_once_stamps_arrive_as_usual(
+    stream: Stream,
+) -> None:
+    stream.send(1, off=3)
+    assert stream.send(0.2, late=0.4) == pytest.approx(0.4)
+    assert stream.send(0.2) == 0
+
+
+def test_a_clock_that_drifts_into_the_future_long_after_a_gap_is_not_this_faults(stream: Stream) -> None:
+    stream.lose(1)
+    for step in range(100):
+        stream.send(0.2, off=step * 0.001)
+    assert stream.shifts.shift_s == 0
+
+
+def test_a_stamp_that_is_no_number_changes_nothing(stream: Stream) -> None:
+    assert not stream.shifts.add(np.full(3, math.nan), stream.now)
+    assert not stream.shifts.add(np.empty(0), stream.now)
+    assert stream.send(1) == 0
