@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fault_lab import Case
+from fault_lab import RATE_HZ, Case
 
 from rtdecode.contracts import AlarmCode, Verdict
 
@@ -69,12 +69,18 @@ CASES = (
         "clock-reset-alone",
         ("clock-reset:at=1,markers=stay",),
         1,
-        verdicts=GAP | TIMEOUT,
+        verdicts=GAP,
         alarms=frozenset({STALE}),
         recovers=False,
     ),
     Case("jump-ahead", ("jump:at=1,by_s=3,for=1",), 1, 5, verdicts=GAP, alarms=frozenset({STALE})),
-    Case("jump-back", ("jump:at=5,by_s=-3,for=1",), 1.5, 6, verdicts=GAP, alarms=frozenset({STALE})),
+    Case("jump-back", ("jump:at=5,by_s=-3,for=1",), 5, 6, verdicts=GAP, alarms=frozenset({STALE})),
+    Case("jump-small", ("jump:at=1,by_s=0.5,for=1",), 1, 2.5, verdicts=GAP),
+    Case("jump-stays", ("jump:at=1,by_s=0.5",), 1, verdicts=GAP, recovers=False),
+    Case("jump-stays-back", ("jump:at=1,by_s=-0.5",), 1, verdicts=GAP, recovers=False),
+    Case(
+        "equal-stamps", ("equal-stamps",), over=2, within=1, verdicts=GAP, stream={"delay_s": 4.5 / RATE_HZ}
+    ),
     Case("rate", ("rate:factor=1.002",), over=4),
     # the connection
     Case("disconnect", ("disconnect:at=1,for=0.5",), 1, gone_at=1, verdicts=GAP, alarms=frozenset({LOST})),

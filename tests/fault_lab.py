@@ -64,8 +64,8 @@ class Case:
         Whether trials are decoded again.
     quality
         What must be said of some trial's quality between the two, by field.
-    service, section
-        ``[service]`` and ``[quality]`` of the configuration.
+    stream, service, section
+        Of ``[[streams]]``, ``[service]`` and ``[quality]`` of the configuration.
     warmup_s
         How long the decoder's filter claims to warm up; it changes nothing.
     """
@@ -81,6 +81,7 @@ class Case:
     gone_at: float | None = None
     recovers: bool = True
     quality: Mapping[str, object] = field(default_factory=dict)
+    stream: Mapping[str, object] = field(default_factory=dict)
     service: Mapping[str, object] = field(default_factory=dict)
     section: Mapping[str, object] = field(default_factory=dict)
     warmup_s: float = 0.0
@@ -174,7 +175,7 @@ def live_through(case: Case, folder: Path) -> Outcome:
         list(truth.mark_label), dict(zip(truth.mark_label, truth.mark_sample.tolist(), strict=True))
     )
     config = ServeConfig(
-        streams=[{"id": "eeg", "lsl": {"source_id": player.source_id}}],
+        streams=[{"id": "eeg", "lsl": {"source_id": player.source_id}, **case.stream}],
         markers={"streams": [{"source_id": player.marker_source_id}]},
         decoders=[{"path": folder / f"{case.name}.onnx"}],
         bus={"publish_port": 0, "subscribe_port": 0, "control_port": 0},

@@ -15,6 +15,7 @@ import pytest
 from fault_cases import CASES
 from fault_lab import RATE_HZ, WINDOW, Case, live_through
 
+from replay.faults import KINDS, parse_fault
 from rtdecode.contracts import AlarmCode, Fate, Verdict
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ def test_no_request_is_lost_no_window_wrong_and_trials_come_again(
         assert said.message is None or not any(getattr(said.message.quality, name) for name in case.quality)
     if case.recovers:
         assert any(said.at >= over for said in outcome.emitted)
+
+
+def test_every_kind_of_fault_is_in_the_matrix() -> None:
+    assert {parse_fault(text).kind for case in CASES for text in case.faults} == set(KINDS)
+    assert len(CASES) > 25
 
 
 def test_the_table_of_the_documentation_is_this_matrix() -> None:
