@@ -45,15 +45,20 @@ class Binding:
         Names of the channels that are there but declared bad, rebuilt likewise.
     repair
         Matrix ``(n_channels, n_channels)`` that rebuilds them, for :meth:`Decoder.run`, or None.
+    takes_all
+        Whether the decoder's channels are the stream's, all of them in its order.
     """
 
     pick: np.ndarray
     missing: tuple[str, ...]
     bad: tuple[str, ...]
     repair: np.ndarray | None
+    takes_all: bool
 
     def select(self, samples: np.ndarray) -> np.ndarray:
         """Stream samples ``(n, n_stream_channels)`` in the decoder's order, zeros where a channel lacks."""
+        if self.takes_all:
+            return samples
         selected = np.ascontiguousarray(samples[:, self.pick])
         if self.missing:
             selected[:, self.pick < 0] = 0.0
@@ -153,7 +158,13 @@ class Decoder:
         if faults:
             raise MismatchError(f"stream {stream!r} does not fit decoder {self.name!r}: {'; '.join(faults)}")
         lost = [name in missing or name in declared for name in wanted_names]
-        return Binding(pick, missing, declared, self._repair(np.flatnonzero(lost)) if any(lost) else None)
+        return Binding(
+            pick,
+            missing,
+            declared,
+            repair=self._repair(np.flatnonzero(lost)) if any(lost) else None,
+            takes_all=wanted_names == list(offered),
+        )
 
     def run(self, windows: np.ndarray, repair: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Decode windows.

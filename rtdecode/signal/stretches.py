@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from rtdecode.signal.alignment import SampleClock, jumps
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 
@@ -56,10 +56,10 @@ def stretches(stamps: npt.NDArray[np.float64], rate_hz: float, gap_s: float) -> 
     gap_s
         How far a stamp may lie from where the one before it leads to expect it.
     """
-    borders = np.flatnonzero(jumps(np.diff(stamps), 1.0 / rate_hz, gap_s)) + 1
+    borders = jumps(stamps.tolist(), math.nan, 1.0 / rate_hz, gap_s)
     found = []
-    first, stops = 0, [*borders.tolist(), len(stamps)]
-    for stop in stops:
+    first = 0
+    for stop in [*borders[1:], len(stamps)]:
         start = first
         while first < stop:
             clock = SampleClock(rate_hz, stop - first)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from rtdecode.contracts import Verdict
 from rtdecode.signal.alignment import SETTLE_S, SHIFT_S, START_S, jumps
 from rtdecode.signal.bridging import GapPolicy, between
@@ -19,6 +17,7 @@ from rtdecode.signal.segment import Chunk, Segment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     import numpy.typing as npt
 
     from rtdecode.contracts import SignalContract
@@ -144,7 +143,7 @@ class Timeline:
         self._n_samples = 0
         self._n_bridged = 0
         self._n_taken = 0  # of the last piece
-        self._last_time = 0.0
+        self._last_time = math.nan
         self._last: Chunk | None = None  # of one sample
 
     @property
@@ -177,15 +176,12 @@ class Timeline:
         samples, held = self._holder.process(chunk.samples)
         if held is not None:
             chunk = replace(chunk, samples=samples, held=held)
-        steps = np.empty(len(times))
-        np.subtract(times[1:], times[:-1], out=steps[1:])
-        steps[0] = times[0] - self._last_time
-        jumped = jumps(steps, self._period_s, self._gap_s)
-        jumped[0] |= not self._segments
-        borders = [0, *(np.flatnonzero(jumped[1:]) + 1).tolist(), len(times)]
-        for border, next_border in pairwise(borders):
-            is_jump = bool(jumped[border])
-            if is_jump and (bridge := self._bridge(chunk.part(border, border + 1), float(steps[border]))):
+        # The first sample of all jumps from a stamp that is no number.
+        jumped = jumps(times.tolist(), self._last_time, self._period_s, self._gap_s)
+        is_jump = 0 in jumped
+        for border, next_border in pairwise(sorted({0, *jumped, len(times)})):
+            is_jump = is_jump or border > 0
+            if is_jump and (bridge := self._bridge(chunk.part(border, border + 1))):
                 is_jump = False
                 for part in self._parts(bridge, 0, len(bridge.times)):
                     yield Piece(part, is_bridge=True)
@@ -238,11 +234,13 @@ class Timeline:
         for first in range(start, stop, self._block):
             yield chunk.part(first, min(first + self._block, stop))
 
-    def _bridge(self, after: Chunk, step_s: float) -> Chunk | None:
+    def _bridge(self, after: Chunk) -> Chunk | None:
         """Samples to put in before one whose stamp has jumped, if the gap is to be bridged."""
         before = self._last
-        n = 0 if before is None else self._policy.n_lost(step_s, self._period_s)
-        if before is None or n < 1:
+        if before is None:
+            return None
+        n = self._policy.n_lost(float(after.times[0]) - self._last_time, self._period_s)
+        if n < 1:
             return None
         return Chunk(
             self._policy.values(before.samples[0], after.samples[0], n),
