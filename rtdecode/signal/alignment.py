@@ -78,7 +78,8 @@ class Alignment:
     Parameters
     ----------
     sample
-        The sample nearest to it, counted from the segment's first; negative for a time before that.
+        The sample nearest to it, counted from the segment's first; negative for a time before that, and
+        not among those of a segment that has ended for a time after its last.
     residual_us
         Time minus the sample's time, microseconds.
     uncertainty_us
@@ -187,14 +188,15 @@ class SampleClock:
         """Say that no more stamps will come: what could still wait is decided on those there are."""
         self._ended = True
         if self.trusted:
-            begin, step, _ = self._in_force(self.trusted - 1)
-            self._until = begin + ((self.trusted - 1) % self._block + 0.5) * step
+            begin, step, error = self._in_force(self.trusted - 1)
+            self._until = begin + ((self.trusted - 1) % self._block + 0.5) * step + min(3.0 * error, SETTLE_S)
 
     def covers(self, time: float) -> bool:
         """Whether a time lies in the segment, or may come to lie in it.
 
-        The first and the last sample each reach half a sample period outwards; the first may have been
-        stamped late, by up to :data:`SETTLE_S`. A time that is no number lies nowhere.
+        The first and the last sample each reach half a sample period outwards, and as much more as the
+        line may be wrong there: three standard errors, or up to :data:`SETTLE_S` before there is one. A time
+        that is no number lies nowhere.
         """
         return self._first_stamp - self._first_late_s < time and not self.precedes(time)
 
@@ -233,8 +235,6 @@ class SampleClock:
         begin, step, error = self._in_force(settled - 1)
         first = (settled - 1) // self._block * self._block
         sample = first + math.ceil((time - begin) / step - 0.5 - _TIE_SAMPLES)
-        if self._ended:
-            sample = min(sample, self.trusted - 1)
         residual_s = time - (begin + (sample - first) * step)
         return Alignment(sample, residual_s * 1e6, error * 1e6, settled)
 

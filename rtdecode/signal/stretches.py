@@ -41,7 +41,7 @@ class Stretch:
         if not self.clock.covers(time):
             return None
         sample = self.clock.nearest(time).sample
-        return self.origin + sample if sample >= 0 else None
+        return self.origin + sample if 0 <= sample < self.clock.trusted else None
 
 
 def stretches(stamps: npt.NDArray[np.float64], rate_hz: float, gap_s: float) -> list[Stretch]:
