@@ -402,19 +402,23 @@ def fuzz_raw(n: int, seed: int, keys: Path | None) -> dict[str, Any]:
         ports = [int(each.rpartition(":")[2]) for each in (where.subscribe, where.publish, where.control)]
         for number in range(n):
             handshake, said = talks[number % 3]
-            if keys is None and mutator.chance(0.7):  # damaged is only what comes after the handshake
-                data = handshake + _damaged_often(mutator, said)
+            if keys is None and mutator.chance(0.7):
+                said = _damaged_often(mutator, said)
             else:
-                data = _damaged_often(mutator, handshake + said)
-            n_bytes += len(data)
+                handshake, said = b"", _damaged_often(mutator, handshake + said)
+            n_bytes += len(handshake + said)
             with socket.create_connection(("127.0.0.1", ports[number % 3]), TIMEOUT_S) as connection:
-                try:
-                    connection.sendall(data)
-                    if mutator.chance(0.1):
-                        connection.settimeout(0.01)
-                        connection.recv(4096)
-                except OSError:
-                    pass  # it was shut in our face, or said nothing
+                connection.settimeout(0.05)
+                with suppress(OSError):  # it is shut in our face, or left open without a word
+                    if handshake:
+                        connection.sendall(handshake)
+                        heard = b"."
+                        while heard and b"READY" not in heard:
+                            heard = connection.recv(4096)
+                    connection.sendall(said)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(1 << 16):  # closing with this unread would take back what was sent
+                        pass
             if number % 20 == 0:
                 peers.exchange()
         peers.check()
