@@ -21,6 +21,7 @@ from replay.recordings.recording import GAP_S, Markers, Recording, bids_entities
 from replay.recordings.triggers import trigger_markers
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
+from rtdecode.journal.xdf import MAGIC, OWN_TYPE, SAMPLES, SIGNATURE
 from rtdecode.signal.stretches import stretches
 from rtdecode.sources.marker_text import ONE_HOT_TYPE, marker_text, one_hot_texts
 from rtdecode.sources.metadata import parse_unit, sensor_position, type_from_text
@@ -35,12 +36,6 @@ if TYPE_CHECKING:
     from rtdecode.signal.stretches import Stretch
 
 _log = logging.getLogger(__name__)
-
-BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
-"""What a recorder puts between chunks every few seconds, so that a reader can find its way again."""
-
-_MAGIC = b"XDF:"
-_SAMPLES_TAG = 3
 
 
 def read_xdf(
@@ -135,10 +130,10 @@ def _complete_part(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise cannot_open(path, error) from error
-    if not content.startswith(_MAGIC):
+    if not content.startswith(MAGIC):
         raise UserError(f"{path}: is no XDF file; check its name and where it comes from")
-    end = max((chunk.end for chunk in _chunks(path, content)), default=len(_MAGIC))
-    if BOUNDARY in content[end:]:  # more follows: not the end is missing, but a length is wrong
+    end = max((chunk.end for chunk in _chunks(path, content)), default=len(MAGIC))
+    if SIGNATURE in content[end:]:  # more follows: not the end is missing, but a length is wrong
         raise _damaged(path, f"wrong length at byte {end}")
     if end < len(content):
         _log.warning("%s: ends in the middle of a chunk; it is read up to there", path)
@@ -147,7 +142,7 @@ def _complete_part(path: Path) -> bytes:
 
 def _chunks(path: Path, content: bytes) -> Iterator[_Chunk]:
     """Complete chunks, in order."""
-    at = len(_MAGIC)
+    at = len(MAGIC)
     while at < len(content):
         length, begin = _length(path, content, at)
         if length is None or begin + length > len(content):
@@ -211,7 +206,7 @@ def _list_streams(path: Path, content: bytes) -> list[_Listed]:
 
     counts: dict[int, int] = {}
     for chunk in _chunks(path, content):
-        if int.from_bytes(content[chunk.begin : chunk.begin + 2], "little") == _SAMPLES_TAG:
+        if int.from_bytes(content[chunk.begin : chunk.begin + 2], "little") == SAMPLES:
             stream_id = int.from_bytes(content[chunk.begin + 2 : chunk.begin + 6], "little")
             n_samples, _ = _length(path, content, chunk.begin + 6)
             counts[stream_id] = counts.get(stream_id, 0) + (n_samples or 0)
@@ -256,7 +251,11 @@ def _choose_markers(
             there = ", ".join(repr(stream.name) for stream in listed)
             raise UserError(f"{path}: has no stream {', '.join(sorted(missing))}; it has {there}")
         return [stream for stream in listed if stream.name in names and stream is not signal]
-    irregular = [stream for stream in listed if not stream.is_regular and stream.n_samples]
+    irregular = [
+        stream
+        for stream in listed
+        if not stream.is_regular and stream.n_samples and stream.type != OWN_TYPE  # the journal's own notes
+    ]
     return [stream for stream in irregular if stream.says_markers] or irregular
 
 

@@ -102,6 +102,9 @@ class RecordedSession:
                     except ValueError as error:
                         raise self._damaged(at, str(error)) from error
                     if chunk is None:
+                        file.seek(at)
+                        if _holds_boundary(file):  # more follows: not the end is missing
+                            raise self._damaged(at, "wrong length")
                         return
                     if isinstance(entry, Stopped):
                         self.is_complete = True
@@ -214,6 +217,16 @@ def _next_chunk(file: BinaryIO, end: int) -> tuple[int, bytes] | None:
         return None
     content = file.read(length)
     return struct.unpack_from("<H", content)[0], content[2:]
+
+
+def _holds_boundary(file: BinaryIO) -> bool:
+    """Whether a boundary follows anywhere."""
+    end = b""
+    while block := file.read(_BUFFERED):
+        if xdf.SIGNATURE in end + block:
+            return True
+        end = block[-len(xdf.SIGNATURE) :]
+    return False
 
 
 def _count(content: bytes) -> tuple[int, bytes]:

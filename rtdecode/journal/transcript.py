@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from rtdecode.signal.markers import Marker
 
 EVENTS_NAME = "rtdecode-events"
-OWN_TYPE = "rtdecode"
-"""Content type of the streams that only rtdecode reads: events, and arrivals of chunks."""
-
 _EXACT = {"int8", "int16", "int32", "float32"}
 """Number formats whose every value, scaled to SI in float64 and back, comes out as it was."""
 
@@ -107,7 +104,7 @@ class Transcript:
                 xdf.stream_header(
                     self._events,
                     name=EVENTS_NAME,
-                    kind=OWN_TYPE,
+                    kind=xdf.OWN_TYPE,
                     n_channels=1,
                     rate_hz=0.0,
                     value_format="string",
@@ -172,7 +169,7 @@ class Transcript:
         beside = xdf.stream_header(
             arrivals,
             name=f"{unique_name}-arrivals",
-            kind=OWN_TYPE,
+            kind=xdf.OWN_TYPE,
             n_channels=2,
             rate_hz=0.0,
             value_format="double64",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S = 0.05
+_LOOK_S = 0.1
 """How often the thread looks for entries: few at a time, so that it never holds the interpreter for long."""
 
 _FLUSH_S = 0.25

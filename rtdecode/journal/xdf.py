@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MAGIC = b"XDF:"
-_BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
+
+OWN_TYPE = "rtdecode"
+"""Content type of the streams that only rtdecode reads: events, and arrivals of chunks."""
+
+SIGNATURE = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
+"""What a boundary chunk holds."""
 
 FILE_HEADER, STREAM_HEADER, SAMPLES, CLOCK_OFFSET, BOUNDARY, STREAM_FOOTER = 1, 2, 3, 4, 5, 6
 """Tags of the chunks."""
@@ -51,7 +56,7 @@ def file_header(started: str) -> bytes:
 
 def boundary() -> bytes:
     """What a reader looks for where a chunk is damaged."""
-    return _chunk(BOUNDARY, _BOUNDARY)
+    return _chunk(BOUNDARY, SIGNATURE)
 
 
 def stream_header(

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from index_decoder import index_manifest, write_index_decoder
 
+from replay.recordings import read_recording
 from replay.session import replay_session
 from replay.virtual import VirtualRun
 from rtdecode.alarms import Alarms
@@ -284,3 +285,22 @@ def test_triggers_are_found_again_in_the_samples(config: ServeConfig, tmp_path: 
     assert not comparison.is_same
     assert comparison.triggers_different == 1
     assert "trigger '3' of eeg/TRIG at sample 50: recorded, but not found again" in comparison.differences
+
+
+def test_the_recording_alone_is_an_xdf_file_whose_markers_are_those_of_the_experiment(
+    config: ServeConfig, tmp_path: Path
+) -> None:
+    clock = HandClock()
+    with Rig(config, tmp_path, clock) as rig:
+        stream = Stream(rig, "eeg")
+        for step in range(8):  # what the journal notes is stamped amid the data
+            clock.time = 0.1 * step
+            stream.chunk(40)
+            onset = (40 * step + 7) / RATE_HZ
+            rig.engine.admit(Marker("m", str(step), stamp=onset, time=onset + 0.125, arrival=clock.time))
+            stream.advance()
+    recording = read_recording(rig.journal.folder / "recording.xdf")
+    assert [channel.name for channel in recording.channels] == [channel.name for channel in FACTS.channels]
+    assert recording.n_samples == 320
+    assert list(recording.markers.label) == [str(step) for step in range(8)]
+    assert list(recording.markers.sample) == [40 * step + 7 for step in range(8)]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from replay.recordings import read_recording
-from replay.recordings.xdf import BOUNDARY
 from rtdecode.contracts import ChannelType
 from rtdecode.errors import UserError
+from rtdecode.journal.xdf import SIGNATURE
 from rtdecode.signal.alignment import SampleClock
 from rtdecode.signal.ring import NotYetError
 
@@ -157,7 +157,7 @@ def test_damage_in_the_middle_is_refused(write: Any) -> None:
     content = path.read_bytes()
     lengths = [at for at in range(3000, 6000) if content[at] == 4 and content[at + 5 : at + 7] == b"\x03\x00"]
     no_width = content[: lengths[0]] + b"\x09" + content[lengths[0] + 1 :]
-    boundary = bytes.fromhex("1405000000") + b"\x05\x00" + BOUNDARY  # one every ten seconds, in real files
+    boundary = bytes.fromhex("1405000000") + b"\x05\x00" + SIGNATURE  # one every ten seconds, in real files
     past_end = content[: lengths[0]] + b"\x04\xff\xff\xff\x00" + content[lengths[0] + 5 :] + boundary
     for damaged in (content[:3000] + content[3007:], no_width, past_end):
         path.write_bytes(damaged)

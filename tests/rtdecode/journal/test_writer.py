@@ -16,7 +16,7 @@ from rtdecode.bus.envelope import Envelope
 from rtdecode.connection import StreamFacts
 from rtdecode.contracts import AlarmMessage, MarkerMessage, Verdict
 from rtdecode.errors import UserError
-from rtdecode.journal import writer
+from rtdecode.journal import writer, xdf
 from rtdecode.journal.events import Admitted, Connected, Disconnected, Lost
 from rtdecode.journal.messages import read_lines, write_line
 from rtdecode.journal.reader import Entry, Fed, RecordedSession
@@ -295,6 +295,20 @@ def test_a_recording_cut_anywhere_is_read_up_to_its_last_complete_chunk(tmp_path
     assert set(n_read) == set(range(len(whole) + 1))
 
 
+def test_a_wrong_length_amid_the_recording_is_no_end_of_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    desk.journal.connected("eeg", facts())
+    desk.journal.fed("eeg", *chunk(100))
+    desk.journal.stop()
+    path = desk.journal.folder / "recording.xdf"
+    content = path.read_bytes()
+    at = content.rindex(b"\x04", 0, content.index(b"\x03\x00\x02\x00\x00\x00"))
+    path.write_bytes(content[: at + 3] + b"\xff" + content[at + 4 :] + xdf.boundary())
+    with pytest.raises(UserError, match="wrong length"):
+        desk.entries()
+
+
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_recording_is_one_line_or_shorter_and_never_something_else(
@@ -315,3 +329,29 @@ def test_a_damaged_recording_is_one_line_or_shorter_and_never_something_else(
         desk.entries()
     except UserError as error:
         assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_a_disk_that_takes_long_is_an_alarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_SLOW_S", 0.1)
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    go_on = threading.Event()
+
+    class SlowDisk(FullDisk):
+        def write(self, data: memoryview) -> int:
+            assert go_on.wait(30)
+            return self.file.write(data)
+
+    desk.journal._recording._file = SlowDisk(desk.journal._recording._file)
+    desk.journal.connected("eeg", facts())
+    pause = threading.Event()
+    while not desk.told:
+        desk.journal.check()
+        pause.wait(0.01)
+    assert "too slow" in desk.told[0].text
+    go_on.set()
+    while len(desk.told) < 2:
+        desk.journal.check()
+        pause.wait(0.01)
+    desk.journal.stop()
+    assert len(desk.entries()) == 1
