@@ -74,9 +74,11 @@ class ClockOffset:
             self._settled.set()
             return False
         if measured is not None:
-            # A sender on this machine reads the very clock that we read: what liblsl measures there (tens of
-            # microseconds, another value each time) is noise. Machines that only share a name differ by more.
-            same_clock = self.inlet.hostname == socket.gethostname() and abs(measured.seconds) < _SAME_CLOCK_S
+            # A sender on this machine reads the very clock that we read: what liblsl measures there is noise
+            # (tens of microseconds, milliseconds while the machine is busy, another value each time), which
+            # would move the stamps. Machines that only share a name differ by more than it can be off.
+            noise_s = max(_SAME_CLOCK_S, measured.uncertainty_s)
+            same_clock = self.inlet.hostname == socket.gethostname() and abs(measured.seconds) < noise_s
             self.reading = ClockReading(0.0, 0.0) if same_clock else measured
             self._settled.set()
         return True

@@ -43,6 +43,10 @@ _PAUSE_S = 0.1
 """Between two runs alone: without it they would find their weights in a cache, as no trial does."""
 
 
+_REASONS = 20
+"""Reasons for other verdicts that are told, the commonest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An embedding's stamps, when it was sealed, and when it was received."""
@@ -86,6 +90,7 @@ class _Answers:
 
     embeddings: dict[tuple[int, int], Answer] = field(default_factory=dict)
     verdicts: dict[tuple[int, int], str] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
 
     def take(self, received: Received, at: float) -> int | None:
         """Keep a message that came at ``at``; returns the marker's number if it is an embedding."""
@@ -97,6 +102,8 @@ class _Answers:
             return trial
         if isinstance(message, VerdictMessage):
             self.verdicts[int(message.request.stream), int(message.label)] = message.verdict.value
+            if message.reason:
+                self.reasons[message.reason] += 1
         return None
 
 
@@ -223,6 +230,7 @@ def run_service(
         "rss_mb": usage.rss_mb,
         "lost_messages": subscriber.lost,
         "verdicts": dict(Counter(answers.verdicts.values())),
+        "reasons": dict(answers.reasons.most_common(_REASONS)),
         "n_open": accounts.n_open,
         "sender_late_ms": percentiles_ms(late),
     }

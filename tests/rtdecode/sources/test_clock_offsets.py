@@ -17,10 +17,13 @@ LONG_S = 30.0
 class Remote:
     """An inlet of another machine whose clock is ``offset_s`` behind, as far as anyone can tell."""
 
-    def __init__(self, offset_s: float | None = 12.5, hostname: str = "other") -> None:
+    def __init__(
+        self, offset_s: float | None = 12.5, hostname: str = "other", uncertainty_s: float = 1e-4
+    ) -> None:
         self.name = "Amp"
         self.hostname = hostname
         self.offset_s = offset_s
+        self.uncertainty_s = uncertainty_s
         self.lost = False
         self.asked_twice = threading.Event()
         self.threads: set[str] = set()
@@ -35,7 +38,7 @@ class Remote:
             raise StreamLostError("gone")
         if not timeout_s or self.offset_s is None:
             return None
-        return ClockReading(self.offset_s, 1e-4)
+        return ClockReading(self.offset_s, self.uncertainty_s)
 
 
 def test_the_offset_is_measured_at_once_and_on_a_thread_of_its_own() -> None:
@@ -103,10 +106,21 @@ def test_a_forgotten_inlet_is_asked_no_more() -> None:
         assert remote._n <= asked + 1  # a round that had begun
 
 
-@pytest.mark.parametrize(("measured", "offset"), [(3e-5, 0.0), (-9e-4, 0.0), (0.5, 0.5), (-7200.0, -7200.0)])
-def test_a_sender_on_this_machine_has_no_offset(measured: float, offset: float) -> None:
+@pytest.mark.parametrize(
+    ("measured", "uncertainty", "offset"),
+    [
+        (3e-5, 1e-4, 0.0),
+        (-9e-4, 1e-4, 0.0),
+        (5e-3, 8e-3, 0.0),  # the machine was busy while it was measured
+        (5e-3, 1e-4, 5e-3),
+        (0.5, 1e-4, 0.5),
+        (-7200.0, 8e-3, -7200.0),
+    ],
+)
+def test_a_sender_on_this_machine_has_no_offset(measured: float, uncertainty: float, offset: float) -> None:
+    remote = Remote(measured, socket.gethostname(), uncertainty)
     with ClockOffsets() as offsets:
-        assert offsets.watch(Remote(measured, socket.gethostname())).wait(LONG_S).seconds == offset
+        assert offsets.watch(remote).wait(LONG_S).seconds == offset
 
 
 def test_a_real_stream_of_this_machine_is_measured(make_info, source_id) -> None:
