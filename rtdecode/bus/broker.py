@@ -339,7 +339,8 @@ def _take_subscriptions(xpub: zmq.Socket[bytes]) -> bool:
     for _ in range(_SUBSCRIPTIONS_A_TURN):
         if not int(xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             return False
-        subscription = xpub.recv_multipart()[0]
+        # Frame by frame: XPUB hands out the first of a message before, or without, the others.
+        subscription = xpub.recv(zmq.NOBLOCK)
         if subscription.startswith(b"\x01" + PROBE):
             xpub.send(subscription[1:])
     return True
