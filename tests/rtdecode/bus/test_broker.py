@@ -291,6 +291,27 @@ def test_a_flood_of_subscriptions_shuts_nobody_out(broker: Broker, verdict: Verd
     context.term()
 
 
+def test_half_a_message_from_a_subscriber_holds_up_nobody(broker: Broker, verdict: VerdictMessage) -> None:
+    """XPUB hands out the first frame, which tells of another, and keeps that: it is a subscription."""
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
+    ready = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
+    port = int(broker.endpoints.publish.rpartition(":")[2])
+    with (
+        Subscriber(broker.endpoints.publish, ("verdict",)) as subscriber,
+        socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as hostile,
+    ):
+        assert subscriber.wait_joined(TIMEOUT_S)
+        hostile.sendall(greeting + ready)
+        heard = b""
+        while WELCOME not in heard:
+            heard += hostile.recv(4096)
+        hostile.sendall(b"\x01\x00" + b"\x00\x09\x01verdict/" + b"\x00\x07\x01probe/")
+        while b"probe/" not in heard:
+            heard += hostile.recv(4096)
+        broker.publish(verdict)
+        assert subscriber.receive(TIMEOUT_S) is not None
+
+
 def test_a_stuck_subscriber_costs_others_nothing_and_knows_what_it_missed(
     broker: Broker, verdict: VerdictMessage, status: StatusMessage
 ) -> None:
