@@ -34,7 +34,8 @@ class LslPlayer:
 
     Each chunk is pushed when its last sample is due by ``pylsl.local_clock()``, whatever the chunks before
     did, so that the pace never drifts. A marker is pushed right before the chunk that holds its sample, and
-    carries exactly that sample's stamp. Faults change that, and the streams' descriptions name them.
+    is stamped with the time at which that was taken: its stamp on the grid, and, of original stamps, the line
+    through them. Faults change that, and the streams' descriptions name them.
 
     Parameters
     ----------

@@ -176,10 +176,11 @@ class Programme:
             for start, stop in self._stretches():
                 sample = np.arange(start, stop)
                 chunk = np.searchsorted(edges, sample, side="right") - 1
-                time = self._time(sample, lap)
+                stamp = self._stamps(sample, lap)
+                time = self._paced(self._schedule.times(sample, lap))
                 firsts = np.flatnonzero(np.diff(chunk, prepend=-1))
-                due = np.repeat(np.maximum.reduceat(time, firsts), np.diff(firsts, append=len(time)))
-                batch = Batch(lap, start, stop, sample, chunk, time, time, due)
+                due = np.repeat(np.maximum.reduceat(stamp, firsts), np.diff(firsts, append=len(stamp)))
+                batch = Batch(lap, start, stop, sample, chunk, time, stamp, due)
                 for fault, draws in zip(self._faults, self._draws, strict=True):
                     batch = fault.samples(batch, draws)
                 for outage in self._of("signal"):
@@ -249,15 +250,17 @@ class Programme:
             yield start, stop
             start = stop
 
-    def _time(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
-        """When samples are truly taken."""
-        times = self._schedule.offsets(samples, lap)
+    def _stamps(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
+        """What samples are stamped with where nothing goes wrong but the rate."""
+        return self._paced(self._schedule.offsets(samples, lap))
+
+    def _paced(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         for fault in self._faults:
             times = fault.pace(times)
         return times
 
     def _begin(self, lap: int) -> float:
-        return float(self._time(np.zeros(1, np.int64), lap)[0])
+        return float(self._stamps(np.zeros(1, np.int64), lap)[0])
 
     def _of(self, stream: Stream) -> Iterator[Outage]:
         return (outage for outage in self._outages if outage.stream == stream)
@@ -265,7 +268,7 @@ class Programme:
     def _changes(self) -> Iterator[Event]:
         """Streams that go and come back before the end."""
         last = np.arange(self._schedule.edges[-2], self._schedule.edges[-1])
-        end = math.inf if self._loop else float(np.max(self._time(last, 0)))
+        end = math.inf if self._loop else float(np.max(self._stamps(last, 0)))
         changes: list[Gone | Back] = []
         for outage in self._outages:
             changes.append(Gone(outage.begin, outage.stream))
@@ -293,9 +296,10 @@ class Programme:
         sample = self.recording.markers.sample
         edges = self._schedule.edges
         chunks = np.searchsorted(edges, sample, side="right") - 1
-        time = self._time(sample, lap)
+        time = self._paced(self._schedule.times(sample, lap))
         due = np.array(
-            [np.max(self._time(np.arange(edges[c], edges[c + 1]), lap)) for c in chunks.tolist()], np.float64
+            [np.max(self._stamps(np.arange(edges[c], edges[c + 1]), lap)) for c in chunks.tolist()],
+            np.float64,
         )
         marks = Marks(lap, np.arange(len(sample)), sample, time, time, due)
         for fault, draws in zip(self._faults, self._draws, strict=True):

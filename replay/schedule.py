@@ -23,6 +23,7 @@ Most formats do not keep how long a break was; this is long enough for every rec
 
 _LONGEST_BURST_S = 0.5
 _FEWEST_BURSTS = 3
+_FEWEST_FOR_A_LINE = 3
 
 
 class Schedule(Protocol):
@@ -37,7 +38,11 @@ class Schedule(Protocol):
         ...
 
     def offsets(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
-        """Seconds from the first sample of all to each of these samples of round ``lap``, shape ``(n,)``."""
+        """Stamps of these samples of round ``lap``, shape ``(n,)``: seconds from the first sample of all."""
+        ...
+
+    def times(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
+        """When they were truly taken, likewise: what a marker on such a sample is stamped with."""
         ...
 
 
@@ -90,10 +95,17 @@ class Grid:
         stamps: NDArray[np.float64] = points / self.rate_hz
         return stamps
 
+    def times(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
+        """See :class:`Schedule`."""
+        return self.offsets(samples, lap)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Original:
     """The recording's own stamps, in the bursts that they show.
+
+    They scatter about the times at which samples were truly taken. The straight line through the stamps of a
+    segment is as near to those as one gets.
 
     Where the step between two stamps is off the sampling interval by more than half of it, a burst ended.
     Bursts that happened to follow each other at the regular interval cannot be told apart; such a run is cut
@@ -103,6 +115,8 @@ class Original:
     ----------
     stamps : array of shape (n_samples,)
         Seconds since the first sample, as they will be sent.
+    taken : array of shape (n_samples,)
+        When each sample was taken, by the line, seconds since the first stamp.
     lap_s
         Seconds from the first sample to the first sample of the next round.
     edges
@@ -110,6 +124,7 @@ class Original:
     """
 
     stamps: NDArray[np.float64]
+    taken: NDArray[np.float64]
     lap_s: float
     edges: NDArray[np.int64]
 
@@ -132,8 +147,10 @@ class Original:
         length = _common_length(np.diff(bursts), round(_LONGEST_BURST_S * recording.rate_hz)) or chunk_size
         pieces = [np.arange(first, end, length) for first, end in pairwise(bursts.tolist())]
         stamps = (recording.stamps - recording.stamps[0]) / speed
+        bounds = [*recording.segment_starts, recording.n_samples]
         return cls(
             stamps=stamps,
+            taken=np.concatenate([_line(stamps[first:end]) for first, end in pairwise(bounds)]),
             lap_s=float(np.max(stamps)) + BREAK_S / speed,
             edges=np.concatenate([*pieces, [recording.n_samples]]).astype(np.int64),
         )
@@ -141,6 +158,20 @@ class Original:
     def offsets(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
         """See :class:`Schedule`."""
         return self.stamps[samples] + lap * self.lap_s
+
+    def times(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
+        """See :class:`Schedule`."""
+        return self.taken[samples] + lap * self.lap_s
+
+
+def _line(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Straight line through stamps, at each of them."""
+    if len(stamps) < _FEWEST_FOR_A_LINE:
+        return stamps
+    numbers = np.arange(len(stamps), dtype=np.float64) - 0.5 * (len(stamps) - 1)
+    mean = float(np.mean(stamps))
+    slope = float(np.sum(numbers * (stamps - mean)) / np.sum(numbers * numbers))
+    return mean + slope * numbers
 
 
 def _common_length(lengths: NDArray[np.int64], longest: int) -> int | None:

@@ -162,14 +162,16 @@ class Outcome:
                 self.alarms.append(message)
 
 
-def live_through(case: Case, folder: Path) -> Outcome:
+def live_through(case: Case, folder: Path, recording: Recording | None = None) -> Outcome:
     """Send a recording with faults to a service until there is enough to judge by, and keep what it says."""
     write_index_decoder(
         folder / f"{case.name}.onnx",
         index_manifest(rate_hz=RATE_HZ, window=WINDOW, front_end=_passing(case.warmup_s)),
     )
     faults = [parse_fault(text) for text in case.faults]
-    player = LslPlayer(_session(), wait_timeout_s=60, faults=faults, seed=7)
+    recording = recording or index_session()
+    stamps = "grid" if recording.stamps is None else "original"
+    player = LslPlayer(recording, stamps=stamps, wait_timeout_s=60, faults=faults, seed=7)
     truth = player.programme.truth()
     outcome = Outcome(
         list(truth.mark_label), dict(zip(truth.mark_label, truth.mark_sample.tolist(), strict=True))
@@ -204,9 +206,9 @@ def live_through(case: Case, folder: Path) -> Outcome:
     return outcome
 
 
-def _session() -> Recording:
+def index_session(stamps: np.ndarray | None = None) -> Recording:
     """Noise of 10 uV whose first channel is the sample index in uV, with a marker each 0.15 s."""
-    n_samples = round(_LONGEST_S * RATE_HZ)
+    n_samples = round(_LONGEST_S * RATE_HZ) if stamps is None else len(stamps)
     samples = np.random.default_rng(1).normal(scale=1e-5, size=(n_samples, 3)).astype(np.float32)
     samples[:, 0] = np.arange(n_samples) * INDEX_V
     onsets = np.arange(100, n_samples - 100, round(_EVERY_S * RATE_HZ))
@@ -218,6 +220,7 @@ def _session() -> Recording:
         markers=Markers(onsets, [f"m{i}" for i in range(len(onsets))]),
         reader=array_reader(samples.astype(np.float64)),
         simulated=True,
+        stamps=stamps,
     )
 
 

@@ -94,8 +94,8 @@ class Fault(BaseModel):
 
     def covers(self, times: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether it is there at these times, shape ``(n,)``."""
-        there: NDArray[np.bool_] = (times >= self.at) & (times < self.end)
-        return there
+        there: NDArray[np.bool_] = times < self.end
+        return there & (times >= self.at) if self.at else there
 
     def check(self, channels: Sequence[str]) -> None:
         """Refuse a recording that the fault cannot befall.

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from fault_cases import CASES
-from fault_lab import RATE_HZ, WINDOW, Case, live_through
+from fault_lab import RATE_HZ, WINDOW, Case, index_session, live_through
 
 from replay.faults import KINDS, parse_fault
 from rtdecode.contracts import AlarmCode, Fate, Verdict
@@ -82,6 +83,18 @@ def test_no_request_is_lost_no_window_wrong_and_trials_come_again(
         assert said.message is None or not any(getattr(said.message.quality, name) for name in case.quality)
     if case.recovers:
         assert any(said.at >= over for said in outcome.emitted)
+
+
+def test_the_bursts_of_a_real_headset_move_no_window(data_dir: Path, tmp_path: Path) -> None:
+    path = sorted((data_dir / "eeg_muse" / "N170").glob("*.csv"))[0]
+    stamps = np.loadtxt(path, delimiter=",", skiprows=1, usecols=0, max_rows=5000)
+    case = Case("headset", ("gap:at=3,for=0.5",), 3, 6, enough=20)
+    outcome = live_through(case, tmp_path, index_session(stamps))
+    off = [said.window[0] - WINDOW[0] - said.onset for said in outcome.emitted if said.window is not None]
+    assert max(np.abs(off)) <= 1
+    later = [said for said in outcome.said if said.at > 6]
+    assert {said.verdict for said in later} <= {Verdict.EMITTED, Verdict.SHUTDOWN}
+    assert {said.verdict for said in outcome.said} >= {Verdict.EMITTED, Verdict.GAP}
 
 
 def test_every_kind_of_fault_is_in_the_matrix() -> None:

@@ -175,7 +175,10 @@ def test_original_stamps_are_shifted_by_a_constant_and_come_in_bursts(source_id:
     np.testing.assert_allclose(np.array(got.stamps) - got.stamps[0], stamps, atol=1e-9)
     newest = np.repeat(np.array(got.stamps)[11::12], 12)
     assert np.all(np.array(got.arrivals) >= newest)
-    assert got.marker_stamps == [got.stamps[sample] for sample in recording.markers.sample]
+    # A marker lies on its sample, whose own stamp scatters: it carries the time of the line through all.
+    rows = np.arange(240)
+    line = np.polyval(np.polyfit(rows, got.stamps, 1), rows)
+    np.testing.assert_allclose(got.marker_stamps, line[recording.markers.sample], atol=1e-6)
 
 
 def test_float32_only_where_it_loses_nothing(source_id: str) -> None:

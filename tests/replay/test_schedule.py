@@ -86,3 +86,16 @@ def test_original_stamps_without_bursts_go_in_chunks() -> None:
 def test_original_stamps_of_a_recording_without_any_are_refused() -> None:
     with pytest.raises(UserError, match="keeps no original stamps"):
         Original.of(recording(5, 100.0), 1, 1.0)
+
+
+def test_samples_with_original_stamps_were_taken_along_a_line_through_each_segment() -> None:
+    off = np.tile([0.004, -0.004, -0.004, 0.004], 15)
+    stamps = 7.0 + np.arange(60) / 99.0 + off
+    stamps[40:] += 5.0
+    schedule = Original.of(recording(60, 100.0, stamps=stamps, segment_starts=(0, 40)), 4, 1.0)
+    expected = np.arange(60) / 99.0 - off[0]
+    expected[40:] += 5.0
+    np.testing.assert_allclose(schedule.times(np.arange(60), 0), expected, atol=1e-9)
+    np.testing.assert_array_equal(schedule.offsets(np.arange(60), 0), stamps - stamps[0])
+    short = Original.of(recording(2, 100.0, stamps=np.array([0.0, 0.3])), 4, 1.0)
+    np.testing.assert_array_equal(short.times(np.arange(2), 0), [0.0, 0.3])
