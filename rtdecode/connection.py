@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtdecode.contracts import Quality, Verdict
-from rtdecode.errors import MismatchError
+from rtdecode.errors import MismatchError, shorten
 from rtdecode.signal.bridging import GapPolicy
 from rtdecode.signal.clock_shifts import ClockShifts
 from rtdecode.signal.markers import Marker, TriggerDetector, TriggerSettings
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from rtdecode.contracts import Channel, Request
     from rtdecode.decoder import Binding, Decoder
     from rtdecode.sources.base import StreamDescription
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,9 @@ class Connection:
         for trigger in self._triggers:
             first, trigger.n_samples = trigger.n_samples, trigger.n_samples + len(samples)
             for sample, code in trigger.detector.process(samples[:, trigger.column]):
+                if not math.isfinite(stamps[sample - first]):
+                    log.warning("trigger %d of %s is dropped: its sample has no stamp", code, trigger.source)
+                    continue
                 markers.append(
                     Marker(
                         source=trigger.source,
@@ -336,7 +343,7 @@ class Connection:
             }
             n = len({name for names in odd.values() for name in names})
             if n > most_bad:
-                told = "; ".join(f"{what}: {', '.join(names)}" for what, names in odd.items() if names)
+                told = "; ".join(f"{what}: {shorten(names)}" for what, names in odd.items() if names)
                 return f"{n} channels are not fit to be decoded ({told}), more than {most_bad}"
         if most_bridged is not None and quality.bridged_samples > most_bridged:
             n = quality.bridged_samples

@@ -11,7 +11,7 @@ import onnxruntime
 from pydantic import ValidationError
 
 from rtdecode.contracts import DecoderManifest, HeadOutput
-from rtdecode.errors import MismatchError, UserError, validation_line
+from rtdecode.errors import MismatchError, UserError, shorten, validation_line
 from rtdecode.providers import usable_providers
 from rtdecode.signal.repair import interpolation_matrix
 
@@ -149,12 +149,10 @@ class Decoder:
         if len(missing) + len(declared) > most:
             allowed = f" (it rebuilds at most {most})" if most else ""
             if declared:
-                faults.append(
-                    f"channels declared bad: {_shorten(declared)}{allowed or ' (it rebuilds none)'}"
-                )
+                faults.append(f"channels declared bad: {shorten(declared)}{allowed or ' (it rebuilds none)'}")
             if missing:
-                has = _shorten(tuple(offered))
-                faults.append(f"channels missing: {_shorten(missing)}{allowed}; the stream has {has}")
+                has = shorten(tuple(offered))
+                faults.append(f"channels missing: {shorten(missing)}{allowed}; the stream has {has}")
         if faults:
             raise MismatchError(f"stream {stream!r} does not fit decoder {self.name!r}: {'; '.join(faults)}")
         lost = [name in missing or name in declared for name in wanted_names]
@@ -265,8 +263,3 @@ def _manifest(session: onnxruntime.InferenceSession, path: Path) -> DecoderManif
         raise UserError(
             f"{path} has a manifest that this version cannot read: {validation_line(error)}"
         ) from error
-
-
-def _shorten(names: tuple[str, ...], most: int = 8) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -361,23 +361,24 @@ class Engine:
 
     def decode(self, job: Job) -> None:
         """Run the decoder on one window and publish what it says, or why it says nothing."""
+        try:
+            verdict, reason = self._decode(job)
+        except Exception as error:
+            log.exception("decoder %s failed on %s", job.decoder.name, job.cut.request)
+            verdict, reason = Verdict.FAILED, f"{type(error).__name__}: {error}"
+        self.end(job, verdict, reason)
+
+    def _decode(self, job: Job) -> tuple[Verdict, str]:
         cut, decoder = job.cut, job.decoder
         marker = cut.marker
         start = self._clock.now()
-        try:
-            outputs = decoder.run(cut.window[np.newaxis], job.binding.repair)
-        except Exception as error:
-            log.exception("decoder %s failed on %s", decoder.name, cut.request)
-            self.end(job, Verdict.FAILED, f"{type(error).__name__}: {error}")
-            return
+        outputs = decoder.run(cut.window[np.newaxis], job.binding.repair)
         end = self._clock.now()
         if not job.track.holds(cut):
-            self.end(job, Verdict.LATE, "the window left the ring while the decoder ran")
-            return
+            return Verdict.LATE, "the window left the ring while the decoder ran"
         embeddings = [outputs[head.name][0] for head in decoder.manifest.heads]
         if not all(np.isfinite(embedding).all() for embedding in embeddings):
-            self.end(job, Verdict.FAILED, "the decoder's output is not finite")
-            return
+            return Verdict.FAILED, "the decoder's output is not finite"
         self._emit(
             EmbeddingMessage(
                 simulated=job.facts.simulated or decoder.manifest.simulated,
@@ -409,7 +410,7 @@ class Engine:
             ),
             embeddings,
         )
-        self.end(job, Verdict.EMITTED, "")
+        return Verdict.EMITTED, ""
 
     def end(self, job: Job, verdict: Verdict, reason: str) -> None:
         """End a window's request."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import ValidationError
 
 
@@ -27,3 +29,9 @@ def validation_line(error: ValidationError) -> str:
         message = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
         faults.append(f"{key}: {message[0].lower()}{message[1:]}")
     return "; ".join(faults)
+
+
+def shorten(names: Sequence[str], most: int = 8) -> str:
+    """Names in a line for people: all, or the first ones and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

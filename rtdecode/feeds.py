@@ -183,7 +183,7 @@ class Feed(ABC):
                     self._reconnect()
                     continue
                 try:
-                    self._follow(self._offset.seconds)
+                    self._follow(self._offset.steady(self._around.clock.now()))
                 except StreamLostError as lost:
                     self._lose(str(lost))
         except BaseException as error:  # a dead thread must end the service, not hang it

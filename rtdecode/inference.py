@@ -47,6 +47,8 @@ class Inference:
         self._on_failure = on_failure
         # The C queue: it wakes its reader soonest.
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._n_handed_over = 0  # to the thread, and not decoded yet
+        self._counting = threading.Lock()
         self._decoding = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
@@ -66,7 +68,8 @@ class Inference:
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Decode the windows that a chunk completed, or have them decoded; for the threads of the streams."""
-        if len(jobs) == 1 and self._jobs.empty() and self._decoding.acquire(blocking=False):
+        # While the thread has windows, later ones of the same stream must not overtake them.
+        if len(jobs) == 1 and not self._n_handed_over and self._decoding.acquire(blocking=False):
             try:
                 self._engine.decode(jobs[0])
             finally:
@@ -74,7 +77,7 @@ class Inference:
             return
         for job in jobs:
             if self._jobs.qsize() < self._most:
-                self._jobs.put(job)
+                self._hand_over(job)
                 continue
             reason = f"{self._most} windows already wait for the decoder"
             self._engine.end(job, Verdict.OVERFLOW, reason)
@@ -84,22 +87,30 @@ class Inference:
 
     def check(self) -> None:
         """End the alarm of an overflow that is over."""
-        if self._jobs.empty():
+        if not self._n_handed_over:
             self._alarms.end(AlarmCode.OVERFLOW, _SUBJECT, "the decoder keeps up again")
 
     def finish(self, jobs: Sequence[Job]) -> None:
         """Decode what waits and these last windows; without the thread, end them. Once all streams ended."""
-        for job in [*jobs, None]:
-            self._jobs.put(job)
+        for job in jobs:
+            self._hand_over(job)
+        self._jobs.put(None)
         self._thread.join()
         while not self._jobs.empty():
             if (left := self._jobs.get()) is not None:
                 self._engine.end(left, Verdict.SHUTDOWN, "the decoder's thread had ended")
+
+    def _hand_over(self, job: Job) -> None:
+        with self._counting:
+            self._n_handed_over += 1
+        self._jobs.put(job)
 
     def _run(self) -> None:
         try:
             while (job := self._jobs.get()) is not None:
                 with self._decoding:
                     self._engine.decode(job)
+                with self._counting:
+                    self._n_handed_over -= 1
         except BaseException as error:  # a dead thread must end the service, not hang it
             self._on_failure(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import logging
@@ -41,12 +40,14 @@ def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
     service = Service(ServeConfig.load(config))
 
     def on_signal(*_: object) -> None:
+        for name in ends:  # a second one ends the process, should something hang
+            signal.signal(name, signal.SIG_DFL)
         # Not here: a handler may interrupt the main thread while it holds the very lock that it needs.
         threading.Thread(target=service.request_stop).start()
 
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
-            signal.signal(getattr(signal, name), on_signal)
+    ends = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    for name in ends:
+        signal.signal(name, on_signal)
     for remark in service.remarks():
         log.warning(remark)
     with service:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal, Self
 
 from rtdecode.alarms import Alarms
@@ -91,6 +92,7 @@ class Service:
             clock=self._clock.now,
             keys=None if bus.keys is None else ServiceKeys.load(bus.keys),
             on_forwarded=self._on_forwarded,
+            on_failure=self._fail,
         )
         self._alarms = Alarms(self._broker.publish, self._is_simulated)
         self._journal: Journal | None = None
@@ -111,7 +113,7 @@ class Service:
         )
         self._delays = {stream.id: _delay(stream.delay_s, stream.delay_measured) for stream in config.streams}
         self._delays["markers"] = _delay(config.markers.delay_s, config.markers.delay_measured)
-        self._offsets = ClockOffsets(on_measured=self._on_measured)
+        self._offsets = ClockOffsets(on_measured=self._on_measured, on_failure=self._fail)
         self._stop = threading.Event()
         self._state: State = "connecting"
         self._failure: BaseException | None = None
@@ -143,32 +145,38 @@ class Service:
         return None if self._health is None else self._health.url
 
     def __enter__(self) -> Self:
-        if self._journal is not None:
-            session = Session.of(
-                self._config,
-                self._by_stream,
-                strides_ms=self._strides_ms,
-                boot_id=self._broker.boot_id,
-                simulated=self._engine.simulated,
-            )
-            self._journal.start(session, self._config.markers.table)
-        try:
-            self._broker.start()
+        with ExitStack() as stack:  # what was started ends again, whatever fails before or at the end
+            if self._journal is not None:
+                session = Session.of(
+                    self._config,
+                    self._by_stream,
+                    strides_ms=self._strides_ms,
+                    boot_id=self._broker.boot_id,
+                    simulated=self._engine.simulated,
+                )
+                self._journal.start(session, self._config.markers.table)
+                stack.callback(self._journal.stop)
             if self._health is not None:
-                self._health.__enter__()
-        except BaseException:
-            self._broker.stop()
-            self._stop_journal()
-            raise
-        self._offsets.start()
-        for decoder in self._decoders:
-            decoder.warm_up()
+                stack.enter_context(self._health)
+            stack.enter_context(self._broker)
+            stack.enter_context(self._offsets)
+            for decoder in self._decoders:
+                decoder.warm_up()
+            stack.callback(self._set_state, "stopped")
+            stack.callback(self._engine.close, Verdict.SHUTDOWN, "the service stopped")
+            stack.callback(self._finish_inference)
+            for feed in self._feeds:
+                stack.callback(feed.join)
+            stack.callback(self._begin_to_stop)
+            self._running = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._shut_down()
-        if self._failure is not None:
-            raise self._failure
+        try:
+            self._running.close()
+        finally:
+            if self._failure is not None:
+                raise self._failure
 
     def connect(self) -> None:
         """Connect to all streams at once, within ``wait_s``, then start their threads together.
@@ -282,25 +290,14 @@ class Service:
         if self._health is not None and isinstance(message, EmbeddingMessage):
             self._health.note(message, self._clock.now())
 
-    def _shut_down(self) -> None:
+    def _begin_to_stop(self) -> None:
         self._stop.set()
         if self._state == "live":
             self._set_state("stopping")
-        for feed in self._feeds:
-            feed.join()
-        if self._state == "stopping":
-            self._inference.finish(self._engine.advance_all())
-        self._engine.close(Verdict.SHUTDOWN, "the service stopped")
-        self._offsets.stop()
-        self._set_state("stopped")
-        self._broker.stop()
-        if self._health is not None:
-            self._health.__exit__()
-        self._stop_journal()
 
-    def _stop_journal(self) -> None:
-        if self._journal is not None:
-            self._journal.stop()
+    def _finish_inference(self) -> None:
+        if self._state == "stopping":  # it had been started
+            self._inference.finish(self._engine.advance_all())
 
     def _set_state(self, state: State) -> None:
         self._state = state

@@ -74,6 +74,8 @@ class Broker:
     on_forwarded
         Told the frames of every message that leaves for the subscribers, the service's and the workers', by
         the thread that sends it and behind the lock: it must be quick, and must not raise.
+    on_failure
+        Told of an error that ended the broker's thread.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Broker:
         clock: Callable[[], float],
         keys: ServiceKeys | None = None,
         on_forwarded: Callable[[Sequence[bytes]], None] = lambda _: None,
+        on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._host = host
         self._ports = {
@@ -97,6 +100,7 @@ class Broker:
         self._on_control = on_control
         self._keys = keys
         self._on_forwarded = on_forwarded
+        self._on_failure = on_failure
         self._envelope = Envelope(SERVICE, clock)
         # Guards the subscribers' socket (taking it is the memory barrier that ZeroMQ asks for when a socket
         # changes threads), the envelope and the history.
@@ -277,6 +281,10 @@ class Broker:
                     self._answer(router)
                 if door is not None and door.socket in ready:
                     door.answer()
+        except BaseException as error:
+            if self._on_failure is None:
+                raise
+            self._on_failure(error)
         finally:
             with self._lock:
                 xpub.close(linger=-1)

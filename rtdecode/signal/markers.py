@@ -48,6 +48,10 @@ class Marker:
     shift: int = 0
 
 
+_LARGEST_CODE = 2.0**53
+"""From here on a double does not hold every whole number: such a value is no code."""
+
+
 @dataclass(frozen=True, slots=True)
 class TriggerSettings:
     """How a trigger channel is read.
@@ -68,8 +72,8 @@ class TriggerSettings:
 class TriggerDetector:
     """Finds the onsets of codes in a trigger channel, whatever the chunks it comes in.
 
-    The first sample is no onset: nobody knows what came before it. Samples that are no numbers are passed
-    over.
+    The first sample is no onset: nobody knows what came before it. Samples that are no numbers, or too
+    large for a code, are passed over.
 
     Parameters
     ----------
@@ -95,7 +99,7 @@ class TriggerDetector:
         list of (sample, code)
             The onsets, in order; samples are counted from the first one ever read.
         """
-        known = np.flatnonzero(np.isfinite(values))
+        known = np.flatnonzero(np.abs(values) < _LARGEST_CODE)  # false for what is no number
         samples = known + self._n_samples
         self._n_samples += len(values)
         if not len(known):

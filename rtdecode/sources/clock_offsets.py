@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 _SAME_CLOCK_S = 1e-3
 _MEASURE_S = 1.0
 
+SLEW = 3e-4
+"""Seconds by which an offset may move in a second: three times what quartz clocks drift apart."""
+
+STEP_S = 0.05
+"""A measurement further off than this means that a clock was set."""
+
 
 class _Measurable(Protocol):
     name: str
@@ -39,12 +45,34 @@ class ClockOffset:
     def __init__(self, inlet: _Measurable) -> None:
         self.inlet = inlet
         self.reading: ClockReading | None = None
+        self._applied: tuple[float, float] | None = None  # seconds, and when
         self._settled = threading.Event()
 
     @property
     def seconds(self) -> float:
         """Seconds to add; 0 until the first measurement."""
         return 0.0 if self.reading is None else self.reading.seconds
+
+    def steady(self, now: float) -> float:
+        """Seconds to add at this moment: led to the newest measurement so slowly that no stamp jumps.
+
+        Measurements scatter, over a wireless network by milliseconds, while clocks drift apart by far less
+        than :data:`SLEW` a second; a step would look as if samples had been lost. Only a measurement that is
+        off by more than :data:`STEP_S`, as when a clock was set, is taken over at once.
+
+        Parameters
+        ----------
+        now
+            Seconds of our clock. One thread asks.
+        """
+        seconds = self.seconds
+        if self._applied is not None:
+            before, at = self._applied
+            most = SLEW * max(now - at, 0.0)
+            if abs(seconds - before) <= STEP_S:
+                seconds = min(max(seconds, before - most), before + most)
+        self._applied = (seconds, now)
+        return seconds
 
     def wait(self, timeout_s: float) -> ClockReading:
         """Wait for the first measurement and return the newest.
@@ -96,15 +124,19 @@ class ClockOffsets:
     on_measured
         Told of each measurement, on this thread: name and host of the source, and seconds to add to its
         stamps.
+    on_failure
+        Told of an error that ended the thread.
     """
 
     def __init__(
         self,
         period_s: float = 5.0,
         on_measured: Callable[[str, str, float], None] = lambda *_: None,
+        on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._period_s = period_s
         self._on_measured = on_measured
+        self._on_failure = on_failure
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._watched: tuple[ClockOffset, ...] = ()
@@ -148,6 +180,14 @@ class ClockOffsets:
         self.stop()
 
     def _run(self) -> None:
+        try:
+            self._measure()
+        except BaseException as error:
+            if self._on_failure is None:
+                raise
+            self._on_failure(error)
+
+    def _measure(self) -> None:
         while not self._stop.is_set():
             self._wake.clear()
             # The first look only starts liblsl's measurement, which takes 0.6 s: so all start together.

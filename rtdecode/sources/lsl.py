@@ -108,7 +108,7 @@ class _Inlet:
             raise StreamLostError(f"the inlet of stream {self.name!r} is closed")
         try:
             values, stamps = self._inlet.pull_chunk(timeout_s, max_samples, min_samples=1, as_numpy=True)
-        except pylsl.util.LostError as error:
+        except (pylsl.util.LostError, pylsl.util.InternalError) as error:
             raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
         return values, stamps, self.clock.now()
 
@@ -138,7 +138,7 @@ class _Inlet:
             return ClockReading(float(seconds), float(uncertainty.value))
         except pylsl.util.TimeoutError:
             return None
-        except pylsl.util.LostError as error:
+        except (pylsl.util.LostError, pylsl.util.InternalError) as error:
             raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
 
     def waiting(self) -> int:

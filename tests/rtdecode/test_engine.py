@@ -637,3 +637,34 @@ def test_a_declaration_is_recorded_so_that_another_engine_says_the_same(repairin
     tape.tell(again)
     assert decoded(again) == decoded(live)
     assert [bad for _, bad in decoded(live)] == [("CH0",), (), ("CH0",)]
+
+
+def test_a_trigger_whose_sample_has_no_stamp_is_dropped_and_nothing_else(decoder: Decoder) -> None:
+    bench = Bench([decoder], triggers=[TriggerChannel(stream="eeg", channel="CH1")])
+    bench.connect()
+    samples = np.zeros((40, 3))
+    samples[[10, 30], 1] = 5
+    stamps = np.arange(40) / RATE_HZ
+    stamps[10] = np.nan
+    bench.engine.feed("eeg", samples, stamps, 0.0, 0.0)
+    assert [message.label for message in bench.of(MarkerMessage)] == ["5"]
+
+
+def test_a_request_whose_answer_cannot_be_sent_fails_alone(decoder: Decoder) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    emit = bench.engine._emit
+
+    def refuse_embeddings(message: Message, payload: Sequence[np.ndarray] = ()) -> None:
+        if payload:
+            raise ValueError("too long")
+        emit(message, payload)
+
+    bench.engine._emit = refuse_embeddings  # type: ignore[method-assign]
+    bench.feed(100)
+    bench.mark(50 / RATE_HZ)
+    bench.feed(100)
+    assert [(m.verdict, m.reason) for m in bench.of(VerdictMessage)] == [
+        (Verdict.FAILED, "ValueError: too long")
+    ]
+    assert bench.engine.accounts().n_open == 0

@@ -324,3 +324,27 @@ def test_a_signal_ends_the_command_with_its_books_closed(lab: Lab, decoder: Path
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "requests: " in rest
+
+
+def test_a_service_that_cannot_start_leaves_nothing_running(
+    lab: Lab, decoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Decoder) -> None:
+        raise MemoryError("no room for the decoder")
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(Decoder, "warm_up", fail)
+    with pytest.raises(MemoryError), Service(lab.config(decoder)):
+        pass
+    assert {thread.name for thread in set(threading.enumerate()) - before} == set()
+
+
+def test_a_bus_that_died_does_not_keep_the_service_from_ending(lab: Lab, decoder: Path) -> None:
+    service = Service(lab.config(decoder))
+    service.__enter__()
+    service.connect()
+    service._broker.stop()
+    with pytest.raises(RuntimeError, match="the broker is not running"):
+        service.__exit__(None, None, None)
+    assert service.status().accounts.n_open == 0
+    assert not any(feed.is_alive for feed in service._feeds)

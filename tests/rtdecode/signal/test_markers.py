@@ -60,3 +60,7 @@ def test_samples_are_counted_from_the_first_one_read() -> None:
     assert detector.process(np.zeros(1000)) == []
     assert detector.process(np.empty(0)) == []
     assert detector.process(np.array([0.0, 1.0])) == [(1001, 1)]
+
+
+def test_a_value_too_large_for_a_code_is_passed_over() -> None:
+    assert find([0, 1e300, 5, -1e300, 0, 3]) == [(2, 5), (5, 3)]

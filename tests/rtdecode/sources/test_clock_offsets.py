@@ -8,7 +8,7 @@ import pytest
 
 from rtdecode.errors import UserError
 from rtdecode.sources.base import ClockReading, StreamLostError
-from rtdecode.sources.clock_offsets import ClockOffsets
+from rtdecode.sources.clock_offsets import SLEW, ClockOffset, ClockOffsets
 from rtdecode.sources.lsl import LslClock, SignalInlet, StreamQuery, resolve
 
 LONG_S = 30.0
@@ -132,3 +132,40 @@ def test_a_real_stream_of_this_machine_is_measured(make_info, source_id) -> None
         assert offsets.watch(inlet).wait(LONG_S) == (0.0, 0.0)
         del outlet
     inlet.close()
+
+
+def test_an_offset_is_led_to_a_new_measurement_without_a_jump() -> None:
+    offset = ClockOffset(Remote())
+    offset.reading = ClockReading(10.0, 1e-4)
+    assert offset.steady(100.0) == 10.0
+    offset.reading = ClockReading(10.003, 1e-4)
+    assert offset.steady(100.0) == 10.0
+    assert offset.steady(101.0) == pytest.approx(10.0 + SLEW)
+    assert offset.steady(200.0) == 10.003
+    offset.reading = ClockReading(9.999, 1e-4)
+    assert offset.steady(201.0) == pytest.approx(10.003 - SLEW)
+
+
+def test_a_clock_that_was_set_is_followed_at_once() -> None:
+    offset = ClockOffset(Remote())
+    offset.reading = ClockReading(10.0, 1e-4)
+    offset.steady(100.0)
+    offset.reading = ClockReading(-3000.0, 1e-4)
+    assert offset.steady(100.01) == -3000.0
+
+
+def test_an_error_that_ends_the_thread_is_told() -> None:
+    told: list[BaseException] = []
+    heard = threading.Event()
+
+    def on_failure(error: BaseException) -> None:
+        told.append(error)
+        heard.set()
+
+    def on_measured(*_: object) -> None:
+        raise ValueError("disk")
+
+    with ClockOffsets(on_measured=on_measured, on_failure=on_failure) as offsets:
+        offsets.watch(Remote())
+        assert heard.wait(LONG_S)
+    assert [str(error) for error in told] == ["disk"]
