@@ -348,7 +348,10 @@ def _take_subscriptions(xpub: zmq.Socket[bytes]) -> bool:
         if not int(xpub.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             return False
         # Frame by frame: XPUB hands out the first of a message before, or without, the others.
-        subscription = xpub.recv(zmq.NOBLOCK)
+        try:
+            subscription = xpub.recv(zmq.NOBLOCK)
+        except zmq.Again:  # its subscriber went meanwhile
+            return False
         if subscription.startswith(b"\x01" + PROBE):
             xpub.send(subscription[1:])
     return True
