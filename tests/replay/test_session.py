@@ -243,7 +243,7 @@ def test_what_differs_from_the_recording_is_named(recorded: Path, copied: Path) 
         entry = json.loads(line)
         header = entry["header"]
         if header["kind"] == "verdict" and header["label"] == "after it":
-            header.update(verdict="gap")
+            header.update(verdict="timeout")
         if header["kind"] == "embedding" and header["label"] == "7":
             header["onset_sample"] += 1
         if header["kind"] == "embedding" and header["label"] == "back":
