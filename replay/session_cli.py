@@ -102,7 +102,7 @@ def _remarks(comparison: Comparison, *, simulated: bool) -> Iterator[str]:
             "followed may differ for that alone"
         )
     if not comparison.is_complete:
-        yield "The recording breaks off: its service was killed, or still runs"
+        yield "The recording breaks off: its service was killed, its disk failed, or it still runs"
     if comparison.beyond:
         yield f"{comparison.beyond} requests have no verdict in the recording and were not compared"
     if simulated:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from rtdecode.contracts import AlarmCode
 from rtdecode.journal import xdf
 from rtdecode.journal.messages import write_line
 from rtdecode.journal.session import MESSAGES_FILE, RECORDING_FILE, make_folder
+from rtdecode.journal.tail import Tail
 from rtdecode.journal.transcript import Transcript
 from rtdecode.output import cannot_write
 
@@ -89,12 +89,18 @@ class Journal:
         self._lock = threading.Lock()  # guards what is counted of the dropped entries
         self._dropped = 0
         self._missing = 0  # of the recording, since it was last noted there
+        self._noted = 0  # of the recording, by notes that are not on the disk yet
         self._seen_dropped = 0
-        self._fault = ""
+        self._fault = self._failure = ""
         self._busy_since: float | None = None
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     @property
     def n_waiting(self) -> int:
@@ -123,22 +129,50 @@ class Journal:
         """
         self._session = session
         self.folder = make_folder(self._root, session, table)
-        self._recording = _Tail(self.folder / RECORDING_FILE)
-        self._messages = _Tail(self.folder / MESSAGES_FILE)
+        self._recording = Tail(self.folder / RECORDING_FILE)
+        self._messages = Tail(self.folder / MESSAGES_FILE)
         self._recording.pending += self._transcript.begin(session.started)
+        try:
+            self._recording.write()
+        except OSError as error:
+            self._close()
+            raise cannot_write(self.folder / RECORDING_FILE, error) from error
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what waits, close the streams and the files; a second call does nothing."""
+        """Write what waits, close the streams and the files; a second call does nothing.
+
+        What the disk does not take, or not in time, is counted in the log, and in the recording where that
+        has room for it; such a recording has no end.
+        """
+        if self._stop.is_set():
+            return
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(_STOP_S)
+        reason, n_missing = self._failure or self._fault, self._dropped
+        if self._thread.is_alive():
+            reason = reason or f"the disk is too slow, it took more than {_STOP_S:g} s for the last entries"
+            n_missing += len(self._entries) + self._recording.n_pending + self._messages.n_pending
+        if reason:
+            _log.warning(
+                "the journal in %s is not complete: %s; %d entries are missing",
+                self.folder,
+                reason,
+                n_missing,
+            )
 
     def check(self) -> None:
         """Raise or clear the alarm; to be called each second, by a thread that the disk cannot hold up."""
         busy_since, dropped = self._busy_since, self._dropped
-        if self._fault:
+        if self._failure:
+            text = (
+                f"the journal has ended: {self._failure} ({self._root}); restart the service: decoding goes "
+                "on, but nothing more is recorded"
+            )
+            self._alarms.begin(AlarmCode.JOURNAL, "journal", text)
+        elif self._fault:
             text = (
                 f"the journal cannot be written: {self._fault} ({self._root}); make room there: decoding "
                 "goes on, but what no longer fits into memory is not recorded"
@@ -171,10 +205,10 @@ class Journal:
         # Once a chunk, on the thread whose latency counts: the plain case is written out here.
         self._fed_bytes += samples.nbytes
         entry = self._write_fed, (stream_id, samples, stamps, offset_s, arrival), samples.nbytes
-        if self._missing or not self._is_calm():
-            self._put(entry)
-        else:
+        if not self._missing and self._is_calm():
             self._entries.append(entry)
+        elif not self._put(entry):
+            self._fed_bytes -= samples.nbytes
 
     def admitted(self, marker: Marker, stream_id: str | None) -> None:
         """A marker was put before the gate."""
@@ -204,15 +238,16 @@ class Journal:
         """A message left the bus; told behind the broker's lock."""
         n_bytes = sum(map(len, frames))
         self._said_bytes += n_bytes
-        self._put((self._write_message, (frames,), n_bytes))
+        if not self._put((self._write_message, (frames,), n_bytes)):
+            self._said_bytes -= n_bytes
 
     def _is_calm(self) -> bool:
         """Whether the queue is not even half full."""
         waiting_bytes = self._fed_bytes + self._said_bytes - self._taken_bytes
         return 2 * len(self._entries) < self._most_entries and 2 * waiting_bytes < _WAITING_BYTES
 
-    def _put(self, entry: _Entry, *, is_vital: bool = False) -> None:
-        """Queue an entry, or drop it where the queue is full.
+    def _put(self, entry: _Entry, *, is_vital: bool = False) -> bool:
+        """Queue an entry, or drop it where the queue is full; whether it was queued.
 
         Without the vital ones nothing that follows could be read, so there is more room for them.
         """
@@ -220,33 +255,47 @@ class Journal:
         most = 2 * self._most_entries if is_vital else self._most_entries
         if len(self._entries) >= most or (waiting_bytes > _WAITING_BYTES and not is_vital):
             self._drop(entry)
-            return
+            return False
         with self._lock:
             lost, self._missing = self._missing, 0
         if lost:
-            self._entries.append((self._write, (self._transcript.lost, lost, self._clock.now()), 0))
+            self._entries.append((self._note, (lost, self._clock.now()), 0))
         self._entries.append(entry)
         if not self._is_calm():
             self._wake.set()
+        return True
 
     def _drop(self, entry: _Entry) -> None:
-        do, _, n_bytes = entry
+        """Count an entry that will not be written."""
+        do, arguments, _ = entry
         with self._lock:
+            if do == self._note:  # those that it counts were counted as dropped before
+                self._missing += arguments[0]
+                return
             self._dropped += 1
-            if do == self._write_message:
-                self._said_bytes -= n_bytes
-            else:
+            if do != self._write_message:
                 self._missing += 1
-                self._fed_bytes -= n_bytes
 
     # --- the journal's own thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._record()
+            self._finish()
+        except BaseException as error:  # a dead journal must be seen, and decoding go on
+            _log.exception("the journal's thread has ended")
+            self._failure = str(error).partition("\n")[0] or type(error).__name__
+            self._most_entries = 0  # from here on all is dropped, and counted
+            self._give_up()
+        finally:
+            self._close()
+
+    def _record(self) -> None:
         flushed = synced = bounded = time.monotonic()
         while not self._stop.is_set():
             self._wake.wait(_LOOK_S)
             self._wake.clear()
-            self._take()
+            self._take(_KEPT_BYTES)
             now = time.monotonic()
             if now - bounded >= _BOUNDARY_S:
                 self._recording.pending += xdf.boundary()
@@ -257,32 +306,35 @@ class Journal:
                 self._flush()
                 flushed = now
             if now - synced >= _SYNC_S and not self._fault:
-                self._sync()
+                with contextlib.suppress(OSError):  # what it could say, the next write says
+                    self._sync()
                 synced = now
-        self._finish()
 
-    def _take(self) -> None:
-        """Turn what waits into bytes, as long as these have room."""
-        while self._entries and len(self._recording.pending) + len(self._messages.pending) < _KEPT_BYTES:
-            do, arguments, n_bytes = self._entries.popleft()
+    def _take(self, most_bytes: int) -> None:
+        """Turn what waits into bytes, until so many are pending."""
+        while self._entries and len(self._recording.pending) + len(self._messages.pending) < most_bytes:
+            entry = self._entries.popleft()
+            do, arguments, n_bytes = entry
             self._taken_bytes += n_bytes
             try:
                 do(*arguments)
             except Exception:  # one entry must not end the journal
                 _log.exception("an entry of the journal could not be written")
-                with self._lock:
-                    self._dropped += 1
-                    self._missing += 1
+                self._drop(entry)
             time.sleep(0)  # the engine's threads go first
 
     def _write(self, transcribe: Callable[..., bytes], *arguments: Any) -> None:
-        self._recording.pending += transcribe(*arguments)
+        self._recording.add(transcribe(*arguments))
 
     def _write_fed(self, *arguments: Any) -> None:
-        self._recording.pending += self._transcript.fed(*arguments)
+        self._recording.add(self._transcript.fed(*arguments))
 
     def _write_message(self, frames: Sequence[bytes]) -> None:
-        self._messages.pending += write_line(frames)
+        self._messages.add(write_line(frames))
+
+    def _note(self, n_missing: int, at: float) -> None:
+        self._recording.pending += self._transcript.lost(n_missing, at)
+        self._noted += n_missing
 
     def _write_connected(self, stream_id: str, facts: StreamFacts, at: float) -> None:
         self._write(self._transcript.connected, stream_id, facts, at)
@@ -292,74 +344,56 @@ class Journal:
 
     def _flush(self) -> None:
         self._busy_since = time.monotonic()
-        try:
-            self._recording.write()
-            self._messages.write()
-            self._fault = ""
-        except OSError as error:
-            self._fault = error.strerror or str(error)
+        fault = ""
+        for tail in (self._recording, self._messages):
+            try:
+                tail.write()
+            except OSError as error:
+                fault = error.strerror or str(error)
+        if not self._recording.pending:
+            self._noted = 0
+        self._fault = fault
         self._busy_since = None
 
     def _sync(self) -> None:
-        with contextlib.suppress(OSError):  # what it could say, the next write says
-            self._recording.sync()
-            self._messages.sync()
+        self._recording.sync()
+        self._messages.sync()
 
     def _finish(self) -> None:
-        self._take()
-        if self._missing:
-            self._write(self._transcript.lost, self._missing, self._clock.now())
-        self._write(self._transcript.end, self._clock.now())
         self._flush()
-        if self._fault:
-            _log.warning(
-                "the journal's last entries could not be written to %s: %s", self.folder, self._fault
-            )
-        else:
+        while self._entries and not self._fault:
+            self._take(_FLUSH_BYTES)  # little by little: a disk that gets full takes all or nothing
+            self._flush()
+        if not self._fault:
+            try:
+                self._sync()
+            except OSError as error:  # some network disks only say here that they are full
+                self._fault = f"{error.strerror or error}, and what was written last may be missing too"
+        fault = self._fault
+        if fault:
+            self._give_up()
+        if self._missing:
+            self._note(self._missing, self._clock.now())
+        if not fault:
+            self._recording.pending += self._transcript.end(self._clock.now())
+        self._flush()
+        with contextlib.suppress(OSError):
             self._sync()
+        self._fault = fault or self._fault
+
+    def _give_up(self) -> None:
+        """Count what is not on the disk, and let go of it."""
+        with self._lock:
+            self._dropped += self._recording.n_pending + self._messages.n_pending
+            self._missing += self._recording.n_pending + self._noted
+        self._noted = 0
+        self._recording.clear()
+        self._messages.clear()
+        while self._entries:
+            entry = self._entries.popleft()
+            self._taken_bytes += entry[2]
+            self._drop(entry)
+
+    def _close(self) -> None:
         self._recording.close()
         self._messages.close()
-
-
-class _Tail:
-    """A file that only grows and whose end is always whole.
-
-    ``pending`` is what :meth:`write` appends.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = path.open("xb", buffering=0)
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        self._good = 0
-        self.pending = bytearray()
-
-    def write(self) -> None:
-        """Append what is pending, all of it or nothing.
-
-        Raises
-        ------
-        OSError
-            If the disk does not take it; it stays pending.
-        """
-        written = 0
-        try:
-            self._file.seek(self._good)
-            with memoryview(self.pending) as pending:
-                while written < len(pending):
-                    written += self._file.write(pending[written:]) or 0
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._file.truncate(self._good)
-            raise
-        self._good += written
-        self.pending.clear()
-
-    def sync(self) -> None:
-        """Wait until what was written is on the disk itself."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()

@@ -21,6 +21,7 @@ from rtdecode.journal.events import Admitted, Connected, Disconnected, Lost
 from rtdecode.journal.messages import read_lines, write_line
 from rtdecode.journal.reader import Entry, Fed, RecordedSession
 from rtdecode.journal.session import Session
+from rtdecode.journal.tail import Tail
 from rtdecode.journal.writer import Journal
 from rtdecode.signal.markers import Marker
 from rtdecode.sources.base import StreamDescription
@@ -199,6 +200,56 @@ def test_large_chunks_are_bounded_by_bytes_too(tmp_path: Path, monkeypatch: pyte
     assert desk.journal.n_dropped == 6
 
 
+def test_samples_that_wait_are_counted_by_the_thread_that_feeds_alone(tmp_path: Path) -> None:
+    writers = set()
+
+    class Watched(Journal):
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "_fed_bytes":
+                writers.add(threading.current_thread())
+            super().__setattr__(name, value)
+
+    journal = Watched(tmp_path, 1, Desk(tmp_path), Desk(tmp_path).alarms)
+    for _ in range(3):
+        journal.fed("eeg", *chunk(5))
+    measuring = threading.Thread(target=journal.measured, args=("amplifier", "lab", 0.25))
+    measuring.start()
+    measuring.join()
+    journal.admitted(marker(), None)
+    assert (journal.n_waiting, journal.n_dropped) == (1, 4)
+    assert journal._fed_bytes == 5 * 3 * 8
+    assert writers == {threading.current_thread()}
+
+
+def test_what_waits_at_the_stop_is_written_however_much_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_KEPT_BYTES", 2000)
+    desk = Desk(tmp_path)
+    envelope = Envelope("service", desk.now)
+    desk.journal.connected("eeg", facts())
+    for index in range(300):
+        desk.journal.fed("eeg", *chunk(20, 20 * index))
+        message = MarkerMessage(
+            simulated=False,
+            source="m",
+            label=str(index),
+            stimulus_id=None,
+            fate="accepted",
+            index=0,
+            stamp=1.5,
+        )
+        desk.journal.said(envelope.seal(message))
+    desk.journal.start(SESSION, None)
+    desk.journal.stop()
+    _, *chunks = desk.entries()
+    assert desk.session.is_complete
+    assert np.concatenate([one.stamps for one in chunks]).tolist() == (np.arange(6000) / 256).tolist()
+    lines = read_lines(desk.journal.folder / "messages.jsonl")
+    assert [line.received.message.label for line in lines] == [str(index) for index in range(300)]
+    assert (desk.journal.n_waiting, desk.journal.n_dropped) == (0, 0)
+
+
 class FullDisk:
     """A file on a disk that takes a few bytes of each write, and then no more."""
 
@@ -244,8 +295,105 @@ def test_a_full_disk_is_an_alarm_and_what_was_kept_is_written_when_there_is_room
     assert desk.journal.n_dropped == 0
 
 
+class SmallDisk(FullDisk):
+    """A file on a disk that has room for so many bytes."""
+
+    def __init__(self, file: object, room: int) -> None:
+        super().__init__(file)
+        self.room = room
+
+    def write(self, data: memoryview) -> int:
+        if len(data) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.room -= len(data)
+        return self.file.write(data)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    room=st.integers(0, 40_000),
+    n_chunks=st.integers(0, 100),
+    most_entries=st.integers(5, 200),
+    flush_bytes=st.sampled_from([500, 5000, 1 << 20]),
+)
+def test_a_disk_that_is_full_at_the_stop_leaves_an_incomplete_session_that_says_how_much_is_missing(
+    tmp_path: Path, room: int, n_chunks: int, most_entries: int, flush_bytes: int
+) -> None:
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer._log, "warning", lambda text, *arguments: said.append(text % arguments))
+        patch.setattr(writer, "_FLUSH_BYTES", flush_bytes)
+        desk = Desk(tmp_path, most_entries)
+        desk.journal.start(SESSION, None)
+        desk.journal._recording._file = SmallDisk(desk.journal._recording._file, room)
+        desk.journal.connected("eeg", facts())
+        for index in range(n_chunks):
+            desk.journal.fed("eeg", *chunk(20, 20 * index))
+        desk.journal.disconnected("eeg", Verdict.GAP, "gone")
+        desk.journal.stop()
+    entries = desk.entries()
+    notes = [entry.n for entry in entries if isinstance(entry, Lost)]
+    assert len(entries) - len(notes) + desk.journal.n_dropped == n_chunks + 2
+    assert desk.session.is_complete == (not said)
+    if said:
+        assert f"No space left on device; {desk.journal.n_dropped} entries are missing" in said[-1]
+    if not said or desk.journal._recording._file.room > 1000:
+        assert sum(notes) == desk.journal.n_dropped
+
+
+def test_a_disk_that_fails_in_the_end_is_said_and_the_session_is_not_complete(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+
+    class RemoteDisk(FullDisk):
+        def write(self, data: memoryview) -> int:
+            return self.file.write(data)
+
+        def fileno(self) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    desk.journal._recording._file = RemoteDisk(desk.journal._recording._file)
+    desk.journal.connected("eeg", facts())
+    desk.journal.stop()
+    assert len(desk.entries()) == 1
+    assert not desk.session.is_complete
+    assert "not complete: Input/output error" in caplog.messages[-1]
+
+
+def test_a_journal_whose_thread_ends_by_an_error_is_an_alarm_and_counts_what_it_misses(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    assert desk.journal.is_alive
+
+    class NoMemory(FullDisk):
+        def write(self, _data: memoryview) -> int:
+            raise MemoryError
+
+    desk.journal._recording._file = NoMemory(desk.journal._recording._file)
+    desk.journal.connected("eeg", facts())
+    desk.journal.fed("eeg", *chunk(5))
+    desk.journal._thread.join(10)
+    assert not desk.journal.is_alive
+    desk.journal.fed("eeg", *chunk(5, 5))
+    desk.journal.admitted(marker(), None)
+    assert (desk.journal.n_waiting, desk.journal.n_dropped) == (0, 4)
+    desk.journal.check()
+    desk.journal.check()
+    (alarm,) = desk.told
+    assert (alarm.code, alarm.active) == ("journal", True)
+    assert "the journal has ended: MemoryError" in alarm.text
+    desk.journal.stop()
+    assert "not complete: MemoryError; 4 entries are missing" in caplog.messages[-1]
+    assert desk.entries() == []
+    assert not desk.session.is_complete
+
+
 def test_a_full_disk_leaves_whole_chunks_behind(tmp_path: Path) -> None:
-    tail = writer._Tail(tmp_path / "f")
+    tail = Tail(tmp_path / "f")
     tail.pending += b"good"
     tail.write()
     tail._file = FullDisk(tail._file)
@@ -354,4 +502,27 @@ def test_a_disk_that_takes_long_is_an_alarm(tmp_path: Path, monkeypatch: pytest.
         desk.journal.check()
         pause.wait(0.01)
     desk.journal.stop()
+    assert len(desk.entries()) == 1
+
+
+def test_a_disk_that_is_too_slow_at_the_stop_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(writer, "_STOP_S", 0.1)
+    desk = Desk(tmp_path)
+    desk.journal.start(SESSION, None)
+    go_on = threading.Event()
+
+    class SlowDisk(FullDisk):
+        def write(self, data: memoryview) -> int:
+            assert go_on.wait(30)
+            return self.file.write(data)
+
+    desk.journal._recording._file = SlowDisk(desk.journal._recording._file)
+    desk.journal.connected("eeg", facts())
+    desk.journal.stop()
+    assert "1 entries are missing" in caplog.messages[-1]
+    assert "too slow" in caplog.messages[-1]
+    go_on.set()
+    desk.journal._thread.join(10)
     assert len(desk.entries()) == 1
