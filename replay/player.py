@@ -10,6 +10,7 @@ import numpy as np
 import pylsl
 
 from replay.description import marker_info, signal_info
+from replay.faults import burst_size
 from replay.programme import Back, Chunk, Gone, Mark, Programme
 from replay.schedule import Grid, Original
 from rtdecode.errors import UserError
@@ -116,15 +117,15 @@ class LslPlayer:
         self.wait_timeout_s = wait_timeout_s
         self.grace_s = grace_s
         self.start: float | None = None
-        sizes = [fault.chunk_size for fault in faults if fault.chunk_size is not None]
-        if sizes and stamps == "original":
+        burst = burst_size(faults)
+        if burst is not None and stamps == "original":
             raise UserError(
                 "the recording's own bursts and those of a fault exclude each other: leave one out"
             )
         schedule = Grid if stamps == "grid" else Original
         self.programme = Programme(
             recording,
-            schedule.of(recording, sizes[-1] if sizes else chunk_size, speed),
+            schedule.of(recording, burst or chunk_size, speed),
             faults=faults,
             seed=seed,
             loop=loop,

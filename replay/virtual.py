@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.faults import burst_size
 from replay.programme import Back, Chunk, Gone, Mark, Programme
 from replay.schedule import Grid
 from rtdecode.config import ServiceSettings
@@ -148,7 +149,8 @@ def run_virtual(
         quality=quality,
         strides_ms={(_STREAM, name): stride_ms for name, stride_ms in (strides_ms or {}).items()},
     )
-    programme = Programme(recording, Grid.of(recording, chunk, speed=1.0), faults=faults, seed=seed)
+    grid = Grid.of(recording, burst_size(faults) or chunk, speed=1.0)
+    programme = Programme(recording, grid, faults=faults, seed=seed)
     engine.connect(_STREAM, _facts(recording, programme.layout))
     connected = True
     loaded = (

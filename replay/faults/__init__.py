@@ -7,6 +7,8 @@ each kind does is told by its class, and what the service makes of it in ``docs/
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import ValidationError
 
 from replay.faults.connection import (
@@ -31,7 +33,10 @@ from replay.faults.samples import Drop, Flat, Gap, Nan, OutOfRange, Railed
 from replay.faults.timing import Bursts, ClockReset, Drift, EqualStamps, Jitter, Jump, Rate, Stall
 from rtdecode.errors import UserError, validation_line
 
-__all__ = ["KINDS", "Draws", "Fault", "parse_fault"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["KINDS", "Draws", "Fault", "burst_size", "parse_fault"]
 
 KINDS: dict[str, type[Fault]] = {
     fault.kind: fault
@@ -66,6 +71,12 @@ KINDS: dict[str, type[Fault]] = {
     )
 }
 """All kinds of faults by their names in text."""
+
+
+def burst_size(faults: Sequence[Fault]) -> int | None:
+    """Number of samples that leave together, where a fault decides that; the last one that does."""
+    sizes = [fault.chunk_size for fault in faults if fault.chunk_size is not None]
+    return sizes[-1] if sizes else None
 
 
 def parse_fault(text: str) -> Fault:

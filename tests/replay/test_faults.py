@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.faults import KINDS, Fault, parse_fault
+from replay.faults import KINDS, Fault, burst_size, parse_fault
 from replay.programme import Back, Chunk, Event, Gone, Mark, Programme
 from replay.recordings import Markers, Recording, array_reader
 from replay.schedule import Grid
@@ -68,8 +68,7 @@ def make_recording() -> Recording:
 def make_programme(*texts: str, seed: int = 0, chunk_size: int = 10, loop: bool = False) -> Programme:
     recording = make_recording()
     faults = [parse_fault(text) for text in texts]
-    sizes = [fault.chunk_size for fault in faults if fault.chunk_size is not None]
-    grid = Grid.of(recording, sizes[-1] if sizes else chunk_size, 1.0)
+    grid = Grid.of(recording, burst_size(faults) or chunk_size, 1.0)
     return Programme(recording, grid, faults=faults, seed=seed, loop=loop)
 
 

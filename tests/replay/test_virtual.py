@@ -104,6 +104,7 @@ def test_two_runs_write_the_same_bytes_whatever_the_chunks(tmp_path: Path) -> No
         ["jump:at=5,by_s=-0.2", "marker-early:share=0.2,by_s=0.4"],
         ["jump:at=5,by_s=0.5,markers=follow"],
         ["gap:at=2,for=0.5", "jump:at=7,by_s=-7,for=3"],
+        ["bursts:n=12,scatter_ms=0.5"],
         ["disconnect:at=4,for=1"],
         ["reorder:at=4,for=1"],
         ["missing:at=4,for=1,channel=CH2", "disconnect:at=8,for=1"],
