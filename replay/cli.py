@@ -162,6 +162,9 @@ def replay(
             return
         file /= RECORDING_FILE
     if bool(decoders) != (out is not None):
+        sessions = sorted(path.parent for path in file.glob(f"*/{SESSION_FILE}"))
+        if sessions:
+            raise UserError(f"{file} is a folder of sessions: name one of them, for example {sessions[-1]}")
         raise click.UsageError("--through and --out go together")
     if out is not None:
         _refuse_options("with --through, which uses no LSL", _OF_LSL)

@@ -188,7 +188,7 @@ class JournalSettings(Section):
     """
 
     folder: Path | None = None
-    queue: int = Field(default=4096, gt=0)
+    queue: int = Field(default=65536, gt=0)
 
 
 class HealthSettings(Section):
@@ -197,7 +197,9 @@ class HealthSettings(Section):
     Parameters
     ----------
     host, port
-        Where to listen; 0 means any free port. No port: no HTTP.
+        Where to listen; 0 means any free port. No port: no HTTP. It is plain HTTP without keys: on another
+        address than this machine's loopback everybody there may read states, names of streams and hashes of
+        decoders, and the service says so at its start.
     """
 
     host: str = "127.0.0.1"

@@ -9,7 +9,8 @@ import click
 from rich.console import Console, Group
 from rich.table import Table
 
-from rtdecode.output import counts_text, write_file
+from rtdecode.output import write_file
+from rtdecode.signal.ledger import counts_text
 from rtdecode.workers.command import control_options
 
 if TYPE_CHECKING:

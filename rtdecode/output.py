@@ -1,4 +1,4 @@
-"""The one way to write outputs: under a temporary name, moved into place only when complete; and counts."""
+"""The one way to write outputs: under a temporary name, moved into place only when complete."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from rtdecode.contracts import Fate, Verdict
+    from collections.abc import Iterator
 
 
 def write_file(path: Path, data: bytes | str) -> None:
@@ -141,8 +139,3 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     reason = error.strerror or str(error).partition("\n")[0]
     free = "free some space there, or " if error.errno == errno.ENOSPC else ""
     return UserError(f"cannot write {path}: {reason}; {free}name another place")
-
-
-def counts_text(counts: Mapping[Fate, int] | Mapping[Verdict, int] | Mapping[str, int]) -> str:
-    """Say what is not zero, for people, e.g. ``"2 emitted, 1 late"``."""
-    return ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "none"

@@ -14,8 +14,9 @@ from pathlib import Path
 import click
 
 from rtdecode.config import ServeConfig
-from rtdecode.output import counts_text, write_file
+from rtdecode.output import write_file
 from rtdecode.service import Service
+from rtdecode.signal.ledger import counts_text
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
             where.subscribe,
             where.control,
         )
+        if service.journal_folder is not None:
+            log.info("journal: %s", service.journal_folder)
         if service.health_url is not None:
             log.info("health: %s/readyz, /livez, /metrics", service.health_url)
         service.wait()

@@ -1,8 +1,10 @@
 """The live service: threads, queues and the bus around the engine.
 
-One ingest thread a signal stream, one reading thread a marker stream, one inference thread, one clock thread,
-the journal's thread, and the broker's thread, which forwards what workers publish and answers questions.
-Queues between them are bounded.
+One ingest thread a signal stream, one reading thread a marker stream, one clock thread, the journal's thread,
+the inference thread, for windows that come together (one alone is decoded by the ingest thread that completed
+it), and the broker's thread, which forwards what workers publish and answers questions; what the service itself
+publishes is sent by the thread that publishes it. To wake another thread costs as much as all else that is done
+to a trial. Queues between threads are bounded.
 """
 
 from __future__ import annotations
@@ -11,12 +13,19 @@ import logging
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from rtdecode.alarms import Alarms
 from rtdecode.bus.broker import Broker
 from rtdecode.bus.curve import ServiceKeys
-from rtdecode.contracts import ControlReply, Delay, EmbeddingMessage, StatusMessage, Verdict
+from rtdecode.contracts import (
+    ControlReply,
+    Delay,
+    EmbeddingMessage,
+    ServiceState,
+    StatusMessage,
+    Verdict,
+)
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
 from rtdecode.errors import UserError
@@ -25,7 +34,7 @@ from rtdecode.gate import MarkerGate
 from rtdecode.inference import Inference
 from rtdecode.journal.session import Session
 from rtdecode.journal.writer import Journal
-from rtdecode.output import counts_text
+from rtdecode.signal.ledger import counts_text
 from rtdecode.sources.clock_offsets import ClockOffsets
 from rtdecode.sources.lsl import LslClock
 
@@ -44,12 +53,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _HEARTBEAT_S = 1.0
 _LATE_HEARTBEAT_S = 5.0
 _BEATS_PER_LOG = 10
 _INTERRUPTIBLE_S = 0.2
-
-State = Literal["connecting", "live", "stopping", "stopped"]
 
 
 class Service:
@@ -115,7 +123,7 @@ class Service:
         self._delays["markers"] = _delay(config.markers.delay_s, config.markers.delay_measured)
         self._offsets = ClockOffsets(on_measured=self._on_measured, on_failure=self._fail)
         self._stop = threading.Event()
-        self._state: State = "connecting"
+        self._state = ServiceState.CONNECTING
         self._failure: BaseException | None = None
         self._inference = Inference(self._engine, config.service.queue, self._alarms, self._fail)
         surroundings = Surroundings(
@@ -140,6 +148,11 @@ class Service:
         return self._broker.endpoints
 
     @property
+    def journal_folder(self) -> Path | None:
+        """Where this session's journal is kept, once entered; None where none is."""
+        return None if self._journal is None else self._journal.folder
+
+    @property
     def health_url(self) -> str | None:
         """Where monitors may ask, once entered; None where nobody is to."""
         return None if self._health is None else self._health.url
@@ -162,7 +175,7 @@ class Service:
             stack.enter_context(self._offsets)
             for decoder in self._decoders:
                 decoder.warm_up()
-            stack.callback(self._set_state, "stopped")
+            stack.callback(self._set_state, ServiceState.STOPPED)
             stack.callback(self._engine.close, Verdict.SHUTDOWN, "the service stopped")
             stack.callback(self._finish_inference)
             for feed in self._feeds:
@@ -199,7 +212,7 @@ class Service:
         for feed in self._feeds:
             feed.start()
         self._beat_at = self._clock.now()
-        self._set_state("live")
+        self._set_state(ServiceState.LIVE)
 
     def wait(self) -> None:
         """Publish a heartbeat each second, and log progress now and then, until a stop is requested."""
@@ -221,8 +234,10 @@ class Service:
         self._stop.set()
 
     def remarks(self) -> list[str]:
-        """Delays that differ from those of the training, a line each: right on another rig, or a mistake."""
-        return [
+        """What may be a mistake, a line each: delays that are not those of the training, health for all."""
+        health = self._config.health
+        is_open = health.port is not None and health.host not in _LOOPBACK
+        return [f"health is told to everybody who reaches {health.host}: HTTP knows no keys"] * is_open + [
             f"decoder {decoder.name!r} was trained with a {what} delay of {1e3 * trained:g} ms, "
             f"the configuration has {1e3 * configured:g} ms"
             for stream in self._config.streams
@@ -262,7 +277,7 @@ class Service:
         """What in it has died or hangs, a line each; none while it starts, stops, or is well."""
         if self._failure is not None:
             return [f"it failed: {self._failure}"]
-        if self._state != "live" or self._stop.is_set():
+        if self._state is not ServiceState.LIVE or self._stop.is_set():
             return []
         alive = {feed.name: feed.is_alive for feed in self._feeds}
         alive |= {
@@ -292,14 +307,14 @@ class Service:
 
     def _begin_to_stop(self) -> None:
         self._stop.set()
-        if self._state == "live":
-            self._set_state("stopping")
+        if self._state is ServiceState.LIVE:
+            self._set_state(ServiceState.STOPPING)
 
     def _finish_inference(self) -> None:
-        if self._state == "stopping":  # it had been started
+        if self._state is ServiceState.STOPPING:  # it had been started
             self._inference.finish(self._engine.advance_all())
 
-    def _set_state(self, state: State) -> None:
+    def _set_state(self, state: ServiceState) -> None:
         self._state = state
         self._broker.publish(self.status())
 

@@ -26,7 +26,8 @@ from rtdecode.sources.lsl_config import use_loopback
 from training.contact_sheet import SheetRow, contact_sheet
 from training.export import export
 from training.fit import LinearSettings, fit
-from training.metrics import pearson, percentiles_ms, top_k, truth_ranks
+from training.latency import percentiles_ms
+from training.metrics import pearson, top_k, truth_ranks
 from training.prepare import SignalSettings, prepare
 from training.targets import Targets
 

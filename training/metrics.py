@@ -1,16 +1,11 @@
-"""How good decoded embeddings are: correlation, retrieval, contrast of prototypes; and how soon they come."""
+"""How good decoded embeddings are: correlation, retrieval, contrast of prototypes."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
 from rtdecode.similarity import ranks, standardise, unit_length
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _BLOCK = 1024
 """Trials that are compared with the gallery at a time."""
@@ -125,9 +120,3 @@ def _check(predictions: np.ndarray, targets: np.ndarray) -> None:
         raise ValueError(
             f"predictions {predictions.shape} and targets {targets.shape}: both (n, dim), n at least 2"
         )
-
-
-def percentiles_ms(seconds: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """Median, 95th and 99th percentile and maximum of durations in seconds, as milliseconds."""
-    found = 1e3 * np.percentile(seconds, [50, 95, 99, 100])
-    return dict(zip(("p50", "p95", "p99", "max"), found.tolist(), strict=True))

@@ -275,6 +275,15 @@ class Delay(Contract):
     measured: str | None
 
 
+class ServiceState(StrEnum):
+    """How the service stands."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
 class StreamState(StrEnum):
     """How a stream stands: looked for, opened, warming up, decoded, silent, gone, or not fitting any more."""
 
@@ -375,7 +384,7 @@ class StatusMessage(Message):
     """
 
     kind: Literal["status"] = "status"
-    state: Literal["connecting", "live", "stopping", "stopped"]
+    state: ServiceState
     accounts: Accounts
     streams: dict[str, StreamStatus]
     providers: dict[str, str]

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from rtdecode.contracts import AlarmCode, StreamState
+from rtdecode.contracts import AlarmCode, ServiceState, StreamState
 from rtdecode.health.stages import BOUNDS_S
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from rtdecode.contracts import DecoderManifest, StatusMessage
     from rtdecode.health.stages import StageTimes
-
-_STATES = ("connecting", "live", "stopping", "stopped")
 
 
 class ServiceMetrics(Collector):
@@ -56,7 +54,7 @@ class ServiceMetrics(Collector):
         """Every family, as it stands now."""
         status = self._status()
         yield self._stage_times()
-        states = {state: float(state == status.state) for state in _STATES}
+        states = {state.value: float(state is status.state) for state in ServiceState}
         yield _by_name("rtdecode_service_state", "1 for the state of the service.", "state", states)
         yield from _accounts(status)
         yield from _streams(status)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from rtdecode.contracts import Accounts, Fate, Request, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class LedgerError(ValueError):
@@ -63,3 +67,8 @@ class Ledger:
             requests={verdict: self._verdicts[verdict] for verdict in Verdict},
             n_open=len(self._open),
         )
+
+
+def counts_text(counts: Mapping[Fate, int] | Mapping[Verdict, int] | Mapping[str, int]) -> str:
+    """Say what is not zero, for people, e.g. ``"2 emitted, 1 late"``."""
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "none"

@@ -21,7 +21,7 @@ from training.bench.phases import run_alone, run_floor, run_peer, run_service
 from training.bench.sending import Sending
 from training.bench.table import live_table, progress
 from training.bench.usage import machine
-from training.metrics import percentiles_ms
+from training.latency import percentiles_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable

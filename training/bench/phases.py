@@ -22,7 +22,7 @@ from rtdecode.sources.lsl import LslClock
 from training.bench.peer import CODES
 from training.bench.sender import SENT
 from training.bench.usage import Usage
-from training.metrics import percentiles_ms
+from training.latency import percentiles_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

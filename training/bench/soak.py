@@ -22,7 +22,7 @@ from training.bench.models import write_ridge
 from training.bench.sending import Sending
 from training.bench.table import progress, soak_tables
 from training.bench.usage import machine
-from training.metrics import percentiles_ms
+from training.latency import percentiles_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
