@@ -2,9 +2,9 @@
 
 One ingest thread a signal stream, one reading thread a marker stream, one clock thread, the journal's thread,
 the inference thread, for windows that come together (one alone is decoded by the ingest thread that completed
-it), and the broker's thread, which forwards what workers publish and answers questions; what the service itself
-publishes is sent by the thread that publishes it. To wake another thread costs as much as all else that is done
-to a trial. Queues between threads are bounded.
+it), and the broker's thread, which forwards what workers publish and answers questions. What the service
+publishes is sent by the thread that publishes it: to wake another one costs as much as all else that is done to
+a trial. Queues between threads are bounded.
 """
 
 from __future__ import annotations
@@ -285,6 +285,8 @@ class Service:
             "bus": self._broker.is_alive,
             "clock offsets": self._offsets.is_alive,
         }
+        if self._journal is not None:
+            alive["journal"] = self._journal.is_alive
         ended = [f"the thread of {name} has ended" for name, is_alive in alive.items() if not is_alive]
         silent_s = self._clock.now() - self._beat_at
         return ended + [f"the last heartbeat was {silent_s:.1f} s ago"] * (silent_s > _LATE_HEARTBEAT_S)
