@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rtdecode.decoder import Binding, Decoder
     from rtdecode.sources.base import StreamDescription
 
+_FEWEST_DOUBTED = 2
+
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +171,7 @@ class Connection:
         # In a replay that runs faster, a second of the recording lasts less.
         self._delay_s = facts.delay_s / facts.speed
         self._shifts = ClockShifts(1 / (facts.rate_hz * facts.speed), settings.gap_s)
+        self._n_doubted = 0  # running markers that came since the clock was found off
         policy = self._gap_policy(settings)
         groups: dict[str, list[Decoder]] = {}
         for decoder in decoders:
@@ -219,6 +222,14 @@ class Connection:
         """Samples that were put in for lost ones."""
         return self._lanes[0].track.n_bridged if self._lanes else 0
 
+    @property
+    def doubt(self) -> str:
+        """Why its markers are refused now: its clock was set and theirs was not. Empty if they are not.
+
+        One marker may have been on its way as the clock was set, so it takes two.
+        """
+        return self._shifts.reason if self._n_doubted >= _FEWEST_DOUBTED else ""
+
     def triggers(
         self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
     ) -> list[Marker]:
@@ -253,7 +264,10 @@ class Connection:
         index
             Counts the accepted markers of the session.
         """
-        doubt = self._shifts.reason if self._shifts.doubts(marker) else ""
+        is_doubted = self._shifts.doubts(marker)
+        if marker.sample is None:
+            self._n_doubted = self._n_doubted + 1 if is_doubted else 0
+        doubt = self._shifts.reason if is_doubted else ""
         delayed = replace(
             marker,
             time=marker.time + self._marker_delay_s / self.facts.speed,
@@ -277,7 +291,9 @@ class Connection:
         """
         if self._shifts.add(times, arrival):
             for lane in self._lanes:
-                lane.track.doubt(self._shifts.doubts, self._shifts.reason)
+                lane.track.doubt(self._doubts_delayed, self._shifts.reason)
+        if self._shifts.shift_s == 0.0:
+            self._n_doubted = 0
         times = times - self._delay_s
         return [
             request
@@ -316,6 +332,12 @@ class Connection:
         """Use other bindings for the windows that are taken from now on."""
         for lane, binding in zip(self._lanes, bindings, strict=True):
             lane.binding = binding
+
+    def _doubts_delayed(self, marker: Marker) -> bool:
+        """Whether a marker's time means nothing any more, told by when it was sent and came."""
+        return self._shifts.doubts(
+            replace(marker, time=marker.time - self._marker_delay_s / self.facts.speed)
+        )
 
     def _ready(self, lane: _Lane, item: Cut | Closed) -> Job | Ending:
         decoder = lane.decoders[item.request.decoder]

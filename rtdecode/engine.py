@@ -163,6 +163,11 @@ class Engine:
         connection = self._streams[stream_id].connection
         return connection is not None and connection.is_warm
 
+    def doubt(self, stream_id: str) -> str:
+        """Why a stream's markers are refused now, if its clock was set and theirs was not; else empty."""
+        connection = self._streams[stream_id].connection
+        return "" if connection is None else connection.doubt
+
     def bridged(self, stream_id: str) -> int:
         """How many samples of a stream were put in for lost ones, over the session."""
         stream = self._streams[stream_id]

@@ -53,7 +53,7 @@ _FUTURE_S = 1.0
 """Stamps further ahead of our clock than this are wrong."""
 
 _LOOK_BEHIND_S = 0.5
-"""A pull that brings more than this at once is a reason to look how much more waits."""
+"""A pull that brings more than this at once, or all it may, is a reason to look how much more waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,27 +298,32 @@ class SignalFeed(Feed):
 
     def _follow(self, offset_s: float) -> None:
         chunk = self._signal.pull(_PULL_S)
-        if chunk is not None and not self._is_behind(chunk):
+        if chunk is not None and not self._is_behind(chunk, offset_s):
             self._newest = float(chunk.stamps[-1]) + offset_s
             self._around.engine.feed(self.name, chunk.samples, chunk.stamps, offset_s, chunk.arrival)
         if jobs := self._around.engine.advance(self.name):
             self._on_jobs(jobs)
         self._look_at_age()
+        self._look_at_clock()
 
     def _abandon(self) -> None:
         self._around.alarms.end(AlarmCode.STALE, self.name, f"stream {self.name} is gone altogether")
+        self._around.alarms.end(AlarmCode.CLOCK, self.name, f"stream {self.name} is gone altogether")
         self._around.engine.disconnect(self.name, Verdict.GAP, "the stream was lost")
 
-    def _is_behind(self, chunk: RawChunk) -> bool:
+    def _is_behind(self, chunk: RawChunk, offset_s: float) -> bool:
         """Whether so much waits that it was thrown away: answers about what is long past help nobody."""
         n = len(chunk.stamps)
         is_first = self._newest is None  # what came while we connected warms the filter
-        if is_first or n < _LOOK_BEHIND_S * self._rate_hz:
+        if is_first or n < min(self._signal.max_samples, _LOOK_BEHIND_S * self._rate_hz):
             return False
         limit_s = self._around.settings.max_lag_s
         if (n + self._signal.waiting()) / self._rate_hz <= limit_s:
             return False
-        n += self._signal.flush()
+        n_waited = self._signal.flush()
+        # About when the last of them was taken: what is fresh again must not look stale meanwhile.
+        self._newest = float(chunk.stamps[-1]) + n_waited / self._rate_hz + offset_s
+        n += n_waited
         self._flushed += n
         self._around.alarms.once(
             AlarmCode.FLUSHED,
@@ -350,6 +355,19 @@ class SignalFeed(Feed):
             self.name,
             f"stream {self.name}: {reason}; see that its sender sends, and stamps by the LSL clock",
         )
+
+    def _look_at_clock(self) -> None:
+        if doubt := self._around.engine.doubt(self.name):
+            self._around.alarms.begin(
+                AlarmCode.CLOCK,
+                self.name,
+                f"stream {self.name}: markers are not answered, because {doubt}; if its clock stays so, "
+                "start its sender again",
+            )
+        else:
+            self._around.alarms.end(
+                AlarmCode.CLOCK, self.name, f"stream {self.name}: its clock and the markers' agree again"
+            )
 
 
 class MarkerFeed(Feed):

@@ -7,7 +7,7 @@ from fault_lab import RATE_HZ, Case
 from rtdecode.contracts import AlarmCode, Verdict
 
 GAP, TIMEOUT, LATE = frozenset({Verdict.GAP}), frozenset({Verdict.TIMEOUT}), frozenset({Verdict.LATE})
-LOST, STALE, REFUSED = AlarmCode.LOST, AlarmCode.STALE, AlarmCode.REFUSED
+LOST, STALE, REFUSED, CLOCK = AlarmCode.LOST, AlarmCode.STALE, AlarmCode.REFUSED, AlarmCode.CLOCK
 
 CASES = (
     Case("nothing", ()),
@@ -70,14 +70,21 @@ CASES = (
         ("clock-reset:at=1,markers=stay",),
         1,
         verdicts=GAP,
-        alarms=frozenset({STALE}),
+        alarms=frozenset({STALE, CLOCK}),
         recovers=False,
     ),
-    Case("jump-ahead", ("jump:at=1,by_s=3,for=1",), 1, 5, verdicts=GAP, alarms=frozenset({STALE})),
-    Case("jump-back", ("jump:at=5,by_s=-3,for=1",), 5, 6, verdicts=GAP, alarms=frozenset({STALE})),
-    Case("jump-small", ("jump:at=1,by_s=0.5,for=1",), 1, 2.5, verdicts=GAP),
-    Case("jump-stays", ("jump:at=1,by_s=0.5",), 1, verdicts=GAP, recovers=False),
-    Case("jump-stays-back", ("jump:at=1,by_s=-0.5",), 1, verdicts=GAP, recovers=False),
+    Case("jump-ahead", ("jump:at=1,by_s=3,for=1",), 1, 5, verdicts=GAP, alarms=frozenset({STALE, CLOCK})),
+    Case("jump-back", ("jump:at=5,by_s=-3,for=1",), 5, 6, verdicts=GAP, alarms=frozenset({STALE, CLOCK})),
+    Case("jump-small", ("jump:at=1,by_s=0.5,for=1",), 1, 2.5, verdicts=GAP, alarms=frozenset({CLOCK})),
+    Case("jump-stays", ("jump:at=1,by_s=0.5",), 1, verdicts=GAP, alarms=frozenset({CLOCK}), recovers=False),
+    Case(
+        "jump-stays-back",
+        ("jump:at=1,by_s=-0.5",),
+        1,
+        verdicts=GAP,
+        alarms=frozenset({CLOCK}),
+        recovers=False,
+    ),
     Case(
         "equal-stamps", ("equal-stamps",), over=2, within=1, verdicts=GAP, stream={"delay_s": 4.5 / RATE_HZ}
     ),

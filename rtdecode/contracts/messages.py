@@ -334,6 +334,7 @@ class AlarmCode(StrEnum):
     LOST = "lost"
     REFUSED = "refused"
     FLUSHED = "flushed"
+    CLOCK = "clock"
     OVERFLOW = "overflow"
     JOURNAL = "journal"
 

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rtdecode.signal.clock_shifts import ClockShifts
 from rtdecode.signal.markers import Marker
@@ -102,3 +104,45 @@ def test_a_stamp_that_is_no_number_changes_nothing(stream: Stream) -> None:
     assert not stream.shifts.add(np.full(3, math.nan), stream.now)
     assert not stream.shifts.add(np.empty(0), stream.now)
     assert stream.send(1) == 0
+
+
+@given(
+    ppm=st.floats(-300, 300),
+    latency_s=st.floats(0.005, 0.1),
+    worse_s=st.floats(0, 0.08),
+    off_s=st.one_of(st.floats(-3, -0.15), st.floats(0.25, 3)),
+    stays=st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_clock_that_drifts_and_a_network_that_became_slower_make_one_wrong_stamp_no_lasting_doubt(
+    ppm: float, latency_s: float, worse_s: float, off_s: float, stays: bool
+) -> None:
+    """100 ppm are 60 ms in ten minutes: more than stamps may arrive late after a jump."""
+    shifts = ClockShifts(PERIOD_S, 0.1)
+    n, at = 100, 1500
+    for i in range(at + 50):
+        taken = (i + 1) * n * PERIOD_S
+        lag_s = latency_s + (worse_s if i >= at - 50 else 0)
+        is_off = i >= at if stays else i == at
+        time = taken * (1 + ppm * 1e-6) + (off_s if is_off else 0)
+        shifts.add(time - np.arange(n)[::-1] * PERIOD_S, taken + lag_s)
+        if i == at and off_s < 0 and ppm <= 0:
+            assert shifts.shift_s == pytest.approx(-off_s, abs=0.02)
+    if not stays:
+        assert shifts.shift_s == 0
+    elif off_s < 0 and ppm <= 0:  # else it may have been a clock that was set right
+        assert shifts.shift_s == pytest.approx(-off_s, abs=0.02)
+
+
+def test_a_clock_that_ran_ahead_and_is_set_right_is_believed(stream: Stream) -> None:
+    for step in range(200):  # 200 ppm for ten minutes
+        stream.send(3, off=step * 0.0006)
+    assert stream.send(1) == 0
+    assert not stream.found
+    assert stream.send(1, off=-0.5) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_clock_that_ran_ahead_and_is_set_back_too_far_is_not_set_right(stream: Stream) -> None:
+    for step in range(200):
+        stream.send(3, off=step * 0.0006)
+    assert stream.send(1, off=-0.5) == pytest.approx(0.5, abs=0.02)
