@@ -195,7 +195,8 @@ class SignalInlet(_Inlet):
         self._description = _describe(self.info, unit, channel_names)
         scale = np.array(self._description.scale)
         self._scale: NDArray[np.float64] | None = None if (scale == 1).all() else scale
-        self._max_samples = max(1, min(4096, _LARGEST_CHUNK_BYTES // (8 * scale.size)))
+        self.max_samples = max(1, min(4096, _LARGEST_CHUNK_BYTES // (8 * scale.size)))
+        """How many samples one pull brings at the most."""
 
     def describe(self) -> StreamDescription:
         """Return what the stream says about itself."""
@@ -209,7 +210,7 @@ class SignalInlet(_Inlet):
         StreamLostError
             If the sender went away.
         """
-        values, stamps, arrival = self.pull_raw(timeout_s, self._max_samples)
+        values, stamps, arrival = self.pull_raw(timeout_s, self.max_samples)
         if not stamps.size:
             return None
         samples = values.astype(np.float64, copy=False)

@@ -92,8 +92,14 @@ def test_a_stream_that_comes_back_with_other_channels_is_refused_until_it_fits(d
         assert service.status().streams["eeg"].reconnects == 1
 
 
-def test_a_backlog_is_thrown_away_and_counted(decoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pull", [4096, 25], ids=["few channels", "as of 272 channels"])
+def test_a_backlog_is_thrown_away_and_counted(
+    decoder: Path, monkeypatch: pytest.MonkeyPatch, pull: int
+) -> None:
+    """Of many channels one pull brings a tenth of a second, however much waits."""
     lab = Lab()
+    lab.start -= 6.0  # what it sends at once was taken by now
+    monkeypatch.setattr("rtdecode.sources.lsl._LARGEST_CHUNK_BYTES", 8 * 3 * pull)
     asleep, awake = threading.Event(), threading.Event()
     feed = Engine.feed
 
@@ -107,7 +113,7 @@ def test_a_backlog_is_thrown_away_and_counted(decoder: Path, monkeypatch: pytest
         heard = listen(stack, service, "alarm", "embedding", "verdict")
         service.connect()
         monkeypatch.setattr(Engine, "feed", sleepy_feed)
-        lab.send(10)
+        lab.send(1)
         assert asleep.wait(30)
         lab.mark(200, "lost")
         lab.send(int(3 * RATE_HZ))
