@@ -3,8 +3,8 @@
 One ingest thread a signal stream, one reading thread a marker stream, one clock thread, the journal's thread,
 the inference thread, for windows that come together (one alone is decoded by the ingest thread that completed
 it), and the broker's thread, which forwards what workers publish and answers questions. What the service
-publishes is sent by the thread that publishes it: to wake another one costs as much as all else that is done to
-a trial. Queues between threads are bounded.
+publishes is sent by the thread that publishes it: to wake another costs as much as all else that is done to a
+trial. Queues between threads are bounded.
 """
 
 from __future__ import annotations

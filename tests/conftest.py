@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rtdecode.sources.lsl_config import use_loopback
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "n170"
+
+settings.register_profile("rtdecode", deadline=None)  # machines are shared: no example is timed
+settings.load_profile("rtdecode")
 
 use_loopback()  # before anything imports pylsl
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 RATE_HZ = 256.0
 
+AGE_S = 10.0
+"""How old the first sample is when it is sent."""
+
 
 class Lab:
     """An amplifier and an experiment that send when told to."""
@@ -41,7 +44,8 @@ class Lab:
             for key, value in (("label", name), ("type", "EEG"), ("unit", "V")):
                 node.append_child_value(key, value)
         self.amplifier: pylsl.StreamOutlet | None = pylsl.StreamOutlet(info)
-        self.start = pylsl.local_clock()
+        # Samples are sent as soon as a test wants them, and none may be stamped before it could be taken.
+        self.start = pylsl.local_clock() - AGE_S
         self.n_samples = 0
 
     def unplug(self) -> None:
@@ -68,7 +72,7 @@ class Lab:
             markers={"streams": [{"source_id": f"{self.source_id}-markers"}]},
             decoders=[{"path": decoder, "stride_ms": stride_ms} for decoder in decoders],
             bus={"publish_port": 0, "subscribe_port": 0, "control_port": 0},
-            service=service,
+            service={"stale_s": 10 * AGE_S, **service},
         )
 
 

@@ -34,8 +34,9 @@ def serve(recording: Recording, decoder: Path, **player: object) -> Answers:
         ThreadPoolExecutor(1) as thread,
     ):
         assert subscriber.wait_joined(10)
-        run = thread.submit(playing.run)
+        playing.announce()
         service.connect()
+        run = thread.submit(playing.run)  # only now: a short recording must not be over before
         answers.collect(subscriber, len(recording.markers), retrieval=False, is_over=run.done)
         playing.stop()
         run.result()
