@@ -12,7 +12,7 @@ from rtdecode.signal.segment import Chunk
 from rtdecode.signal.timeline import NoPlace, Place, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from rtdecode.signal.segment import Segment
     from rtdecode.signal.timeline import Point
 
-__all__ = ["Chunk", "Closed", "Cut", "Track"]
+MOST_WAITING = 1000
+"""How many requests of markers may wait for data: enough for any experiment, not for a line that chatters."""
+
+__all__ = ["MOST_WAITING", "Chunk", "Closed", "Cut", "Track"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class Track:
     - *gap*, where the onset lies between two segments, or in both because the stamps were set back, where
       the window reaches across a border, or where the stamps do not tell the onset's sample yet;
     - *late*, where the marker came after its data had left the ring;
+    - *overflow*, where it would have to wait, and :data:`MOST_WAITING` do already;
     - *timeout*, where the data did not come.
 
     Parameters
@@ -248,14 +252,20 @@ class Track:
             self._answer(copy=True)
         onset = _Onset(marker, self._nowhere(doubt) if doubt else None)
         requests = []
+        asked = []
         for decoder, window in self._windows.items():
             request = Request(
                 stream=self._stream, segment=self.segment, origin="marker", index=index, decoder=decoder
             )
             deadline = self._deadline(marker.time, marker.arrival, window)
-            self._waiting.append(_Waiting(request, onset, window, deadline))
+            asked.append(_Waiting(request, onset, window, deadline))
             requests.append(request)
-        self._answer(copy=True)
+        # There is no news for those that wait already: they are not looked at again.
+        waiting = self._sift(asked, copy=True)
+        room = max(0, MOST_WAITING - len(self._waiting))
+        self._waiting += waiting[:room]
+        reason = f"{MOST_WAITING} requests wait for their data already: see what sends so many markers"
+        self._answers += [one.closed(Verdict.OVERFLOW, reason) for one in waiting[room:]]
         return requests
 
     def doubt(self, doubts: Callable[[Marker], bool], reason: str) -> None:
@@ -265,6 +275,7 @@ class Track:
             onset = one.onset
             if onset.place is None and onset.marker is not None and doubts(onset.marker):
                 onset.place = self._nowhere(reason)
+        self._answer(copy=True)
 
     def take(self, now: float) -> list[Cut | Closed]:
         """Answers that have become possible since the last call, in the order in which they did.
@@ -342,9 +353,13 @@ class Track:
     def _answer(self, *, copy: bool) -> None:
         """Answer what can be answered, in the order in which the stream made it possible."""
         self._has_news = False
+        self._waiting = self._sift(self._waiting, copy=copy)
+
+    def _sift(self, requests: Iterable[_Waiting], *, copy: bool) -> list[_Waiting]:
+        """Answer those of some requests, and of the strides, that can be answered; return the others."""
         answers: list[tuple[Point, Cut | Closed]] = []
         waiting = []
-        for one in self._waiting:
+        for one in requests:
             if answer := self._answer_to(one, copy=copy):
                 answers.append(answer)
             else:
@@ -354,8 +369,8 @@ class Track:
                 answers.append(answer)
                 strides.waiting.popleft()
         answers.sort(key=lambda answer: answer[0])
-        self._waiting = waiting
         self._answers += [answer for _, answer in answers]
+        return waiting
 
     def _answer_to(self, one: _Waiting, *, copy: bool) -> tuple[Point, Cut | Closed] | None:
         """Answer one request, and say since when that was possible; None while it is not."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ from rtdecode.signal.bridging import GapPolicy
 from rtdecode.signal.design import design_iir
 from rtdecode.signal.ledger import Ledger
 from rtdecode.signal.markers import Marker
-from rtdecode.signal.track import Chunk, Closed, Cut, Track
+from rtdecode.signal.track import MOST_WAITING, Chunk, Closed, Cut, Track
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -611,6 +612,7 @@ def told(answer: Cut | Closed) -> Answer:
     borders=st.lists(st.integers(0, 600), max_size=30),
     ring_s=st.sampled_from([0.25, 1.0, 10.0]),
     is_filtered=st.booleans(),
+    most_waiting=st.sampled_from([1000, 3]),
     seed=st.integers(0, 100),
 )
 def test_each_request_is_answered_once_and_the_same_whatever_the_chunks(
@@ -620,6 +622,7 @@ def test_each_request_is_answered_once_and_the_same_whatever_the_chunks(
     borders: list[int],
     ring_s: float,
     is_filtered: bool,
+    most_waiting: int,
     seed: int,
 ) -> None:
     """Markers come in at fixed samples; between them the stream comes in other chunks, or all at once."""
@@ -666,10 +669,27 @@ def test_each_request_is_answered_once_and_the_same_whatever_the_chunks(
         assert sum(ledger.accounts().requests.values()) == 2 * len(marks)
         return answers
 
-    expected = play([], take_often=False)
-    assert play([], take_often=True) == expected
-    assert play(borders, take_often=True) == expected
-    assert play(list(range(600)), take_often=True) == expected
+    with patch("rtdecode.signal.track.MOST_WAITING", most_waiting):
+        expected = play([], take_often=False)
+        assert play([], take_often=True) == expected
+        assert play(borders, take_often=True) == expected
+        assert play(list(range(600)), take_often=True) == expected
+
+
+def test_of_more_markers_than_may_wait_the_newest_overflow_and_room_comes_back() -> None:
+    run = session(regular(600))
+    run.feed(200)
+    for _ in range(MOST_WAITING + 5):
+        run.mark(marker_at(run.times[250]))
+    run.mark(marker_at(run.times[50]))  # its data are there: it need not wait
+    closed = [answer for answer in run.take() if isinstance(answer, Closed)]
+    assert [answer.verdict for answer in closed] == [Verdict.OVERFLOW] * 5
+    assert [answer.request.index for answer in closed] == list(range(MOST_WAITING, MOST_WAITING + 5))
+    run.feed(400)
+    run.mark(marker_at(run.times[450]))
+    run.feed(600)
+    verdicts = Counter(answer.verdict if isinstance(answer, Closed) else "cut" for answer in run.answers)
+    assert verdicts == {Verdict.OVERFLOW: 5, "cut": MOST_WAITING + 2}
 
 
 # ---------------------------------------------------------------- bridged gaps
