@@ -22,6 +22,7 @@ from rtdecode.connection import StreamFacts
 from rtdecode.contracts import AlarmCode, StreamState, StreamStatus, Verdict
 from rtdecode.errors import UserError
 from rtdecode.signal.markers import Marker
+from rtdecode.signal.sent_rate import SentRate
 from rtdecode.sources.base import StreamLostError
 from rtdecode.sources.lsl import MarkerInlet, SignalInlet, resolve
 
@@ -292,6 +293,7 @@ class SignalFeed(Feed):
             log.warning("stream %s is faulty on purpose: %s", self.name, about.faults)
         self._signal = inlet
         self._rate_hz = about.rate_hz
+        self._sent_rate = SentRate(about.rate_hz)
         self._stale_s = max(self._around.settings.stale_s, _FEWEST_PERIODS_STALE / about.rate_hz)
         self._newest = None
         return inlet
@@ -300,15 +302,17 @@ class SignalFeed(Feed):
         chunk = self._signal.pull(_PULL_S)
         if chunk is not None and not self._is_behind(chunk, offset_s):
             self._newest = float(chunk.stamps[-1]) + offset_s
+            self._sent_rate.add(chunk.stamps)
             self._around.engine.feed(self.name, chunk.samples, chunk.stamps, offset_s, chunk.arrival)
         if jobs := self._around.engine.advance(self.name):
             self._on_jobs(jobs)
         self._look_at_age()
         self._look_at_clock()
+        self._look_at_rate()
 
     def _abandon(self) -> None:
-        self._around.alarms.end(AlarmCode.STALE, self.name, f"stream {self.name} is gone altogether")
-        self._around.alarms.end(AlarmCode.CLOCK, self.name, f"stream {self.name} is gone altogether")
+        for code in (AlarmCode.STALE, AlarmCode.CLOCK, AlarmCode.RATE):
+            self._around.alarms.end(code, self.name, f"stream {self.name} is gone altogether")
         self._around.engine.disconnect(self.name, Verdict.GAP, "the stream was lost")
 
     def _is_behind(self, chunk: RawChunk, offset_s: float) -> bool:
@@ -367,6 +371,20 @@ class SignalFeed(Feed):
         else:
             self._around.alarms.end(
                 AlarmCode.CLOCK, self.name, f"stream {self.name}: its clock and the markers' agree again"
+            )
+
+    def _look_at_rate(self) -> None:
+        sent_hz = self._sent_rate.wrong_hz
+        if sent_hz is None:
+            self._around.alarms.end(
+                AlarmCode.RATE, self.name, f"stream {self.name} sends {self._rate_hz:g} Hz as announced"
+            )
+        else:
+            self._around.alarms.begin(
+                AlarmCode.RATE,
+                self.name,
+                f"stream {self.name} announces {self._rate_hz:g} Hz and by stamps sends {sent_hz:.4g} Hz: "
+                "many markers are not answered; correct the rate in the device or its LSL application",
             )
 
 

@@ -89,6 +89,15 @@ CASES = (
         "equal-stamps", ("equal-stamps",), over=2, within=1, verdicts=GAP, stream={"delay_s": 4.5 / RATE_HZ}
     ),
     Case("rate", ("rate:factor=1.002",), over=4),
+    Case(
+        "rate-wrong",
+        ("rate:factor=1.02",),
+        over=10,
+        within=1,
+        verdicts=GAP,
+        alarms=frozenset({AlarmCode.RATE}),
+        recovers=False,
+    ),
     # the connection
     Case("disconnect", ("disconnect:at=1,for=0.5",), 1, gone_at=1, verdicts=GAP, alarms=frozenset({LOST})),
     Case("reorder", ("reorder:at=1,for=0.5",), 1, gone_at=1, verdicts=GAP, alarms=frozenset({LOST})),

@@ -335,6 +335,7 @@ class AlarmCode(StrEnum):
     REFUSED = "refused"
     FLUSHED = "flushed"
     CLOCK = "clock"
+    RATE = "rate"
     OVERFLOW = "overflow"
     JOURNAL = "journal"
 
