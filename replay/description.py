@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import pylsl
 
 from replay.layout import Layout
-from rtdecode.contracts import ChannelType
+from rtdecode.sources.metadata import content_type, described
 
 if TYPE_CHECKING:
-    from replay.recordings.recording import Recording
+    from collections.abc import Sequence
 
-_MEG = {ChannelType.MAG, ChannelType.GRAD, ChannelType.REF_MEG}
+    from pylsl.info import XMLElement
+
+    from replay.recordings.recording import Recording
+    from rtdecode.sources.metadata import Element
 
 
 def signal_info(
@@ -44,18 +47,10 @@ def signal_info(
     """
     layout = layout or Layout.of(recording)
     n_channels, rate_hz = len(layout.channels), layout.rate_hz * speed
-    info = pylsl.StreamInfo(name, _content(layout), n_channels, rate_hz, value_format, source_id)
+    info = pylsl.StreamInfo(name, content_type(layout.channels), n_channels, rate_hz, value_format, source_id)
     channels = info.desc().append_child("channels")
     for channel, unit in zip(layout.channels, layout.units, strict=True):
-        entry = channels.append_child("channel")
-        entry.append_child_value("label", channel.name)
-        entry.append_child_value("type", channel.type.value.upper())
-        entry.append_child_value("unit", unit)
-        if channel.position_m is not None:
-            location = entry.append_child("location")
-            for axis, metres in zip("XYZ", channel.position_m, strict=True):  # XDF asks for millimetres
-                location.append_child_value(axis, f"{metres * 1e3:.9g}")
-            location.append_child_value("unit", "mm")
+        _append(channels.append_child("channel"), described(channel, unit))
     _add_origin(info, recording, speed, faults)
     return info
 
@@ -69,6 +64,14 @@ def marker_info(
     return info
 
 
+def _append(parent: XMLElement, elements: Sequence[Element]) -> None:
+    for name, content in elements:
+        if isinstance(content, str):
+            parent.append_child_value(name, content)
+        else:
+            _append(parent.append_child(name), content)
+
+
 def _add_origin(info: pylsl.StreamInfo, recording: Recording, speed: float, faults: str) -> None:
     ours = info.desc().append_child("rtdecode")
     ours.append_child_value("simulated", "true" if recording.simulated else "false")
@@ -76,13 +79,3 @@ def _add_origin(info: pylsl.StreamInfo, recording: Recording, speed: float, faul
     ours.append_child_value("recording", recording.name)
     if faults:
         ours.append_child_value("faults", faults)
-
-
-def _content(layout: Layout) -> str:
-    """Content type of the stream, as the XDF specification names them."""
-    types = {channel.type for channel in layout.channels}
-    if types & _MEG:
-        return "MEG"
-    if ChannelType.EEG in types:
-        return "EEG"
-    return "fMRI" if ChannelType.VOXEL in types else "MISC"

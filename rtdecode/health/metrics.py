@@ -104,42 +104,20 @@ def _streams(status: StatusMessage) -> Iterator[Metric]:
         for state in StreamState:
             states.add_metric([name, state.value], float(state is stream.state))
     yield states
-    for name, text, values in (
-        (
-            "rtdecode_stream_age_seconds",
-            "Age of a source's newest sample.",
-            {name: stream.age_s for name, stream in streams.items()},
-        ),
-        (
-            "rtdecode_stream_clock_offset_seconds",
-            "From the clock of a source's sender to ours.",
-            {name: stream.clock_offset_s for name, stream in streams.items()},
-        ),
-        (
-            "rtdecode_stream_clock_uncertainty_seconds",
-            "How far that may be off.",
-            {name: stream.clock_uncertainty_s for name, stream in streams.items()},
-        ),
+    for field, name, text in (
+        ("age_s", "age_seconds", "Age of a source's newest sample."),
+        ("clock_offset_s", "clock_offset_seconds", "From the clock of a source's sender to ours."),
+        ("clock_uncertainty_s", "clock_uncertainty_seconds", "How far that may be off."),
     ):
-        yield _by_name(name, text, "stream", values)
-    for name, text, counts in (
-        (
-            "rtdecode_stream_reconnects",
-            "How often a source came back.",
-            {name: stream.reconnects for name, stream in streams.items()},
-        ),
-        (
-            "rtdecode_stream_flushed_samples",
-            "Samples thrown away to catch up.",
-            {name: stream.flushed_samples for name, stream in streams.items()},
-        ),
-        (
-            "rtdecode_stream_bridged_samples",
-            "Samples put in for lost ones.",
-            {name: stream.bridged_samples for name, stream in streams.items()},
-        ),
+        values = {source: getattr(stream, field) for source, stream in streams.items()}
+        yield _by_name(f"rtdecode_stream_{name}", text, "stream", values)
+    for field, text in (
+        ("reconnects", "How often a source came back."),
+        ("flushed_samples", "Samples thrown away to catch up."),
+        ("bridged_samples", "Samples put in for lost ones."),
     ):
-        yield _counter(name, text, "stream", counts)
+        counts = {source: getattr(stream, field) for source, stream in streams.items()}
+        yield _counter(f"rtdecode_stream_{field}", text, "stream", counts)
 
 
 def _by_name(name: str, text: str, label: str, values: Mapping[str, float | None]) -> GaugeMetricFamily:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtdecode.contracts import ChannelType, Unit
+from rtdecode.contracts import Unit
 from rtdecode.journal import xdf
 from rtdecode.journal.events import (
     Admitted,
@@ -21,12 +21,11 @@ from rtdecode.journal.events import (
     Stopped,
     write_event,
 )
-from rtdecode.sources.metadata import parse_unit
+from rtdecode.sources.metadata import content_type, described, parse_unit
 
 if TYPE_CHECKING:
     from rtdecode.connection import StreamFacts
-    from rtdecode.contracts import Channel, Verdict
-    from rtdecode.journal.xdf import Element
+    from rtdecode.contracts import Verdict
     from rtdecode.signal.markers import Marker
 
 EVENTS_NAME = "rtdecode-events"
@@ -40,7 +39,6 @@ _SYMBOLS = {
     Unit.TESLA_PER_METRE: ("T/m", "T/cm", "T/mm"),
     Unit.NONE: ("none",),
 }
-_MEG = {ChannelType.MAG, ChannelType.GRAD, ChannelType.REF_MEG}
 
 
 @dataclass(slots=True)
@@ -141,7 +139,7 @@ class Transcript:
         header = xdf.stream_header(
             number,
             name=unique_name,
-            kind=source.type if source is not None and source.type else _content(facts),
+            kind=source.type if source is not None and source.type else content_type(facts.channels),
             n_channels=len(facts.channels),
             rate_hz=facts.rate_hz * facts.speed,
             value_format=value_format,
@@ -151,7 +149,7 @@ class Transcript:
                 (
                     "channels",
                     [
-                        ("channel", _channel(channel, unit))
+                        ("channel", described(channel, unit))
                         for channel, unit in zip(facts.channels, units, strict=True)
                     ],
                 ),
@@ -288,27 +286,3 @@ def _unit_text(unit: Unit, factor: float) -> str | None:
             if parse_unit(f"{prefix}{symbol}") == (unit, factor):
                 return f"{prefix}{symbol}"
     return None
-
-
-def _channel(channel: Channel, unit: str) -> list[Element]:
-    said: list[Element] = [
-        ("label", channel.name),
-        ("type", channel.type.value.upper()),
-        ("unit", "none" if unit == Unit.NONE.value else unit),
-    ]
-    if channel.position_m is not None:  # XDF asks for millimetres
-        axes: list[Element] = [
-            (axis, f"{metres * 1e3:.9g}") for axis, metres in zip("XYZ", channel.position_m, strict=True)
-        ]
-        said.append(("location", [*axes, ("unit", "mm")]))
-    return said
-
-
-def _content(facts: StreamFacts) -> str:
-    """Content type of a stream whose source does not say, as the XDF specification names them."""
-    types = {channel.type for channel in facts.channels}
-    if types & _MEG:
-        return "MEG"
-    if ChannelType.EEG in types:
-        return "EEG"
-    return "fMRI" if ChannelType.VOXEL in types else "MISC"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from rtdecode.sources.metadata import Element
+
 MAGIC = b"XDF:"
 
 OWN_TYPE = "rtdecode"
@@ -44,9 +46,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 _NOT_OF_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-Element = tuple[str, "str | Sequence[Element]"]
-"""An XML element: its name, and its text or the elements in it."""
 
 
 def file_header(started: str) -> bytes:

@@ -100,6 +100,11 @@ _SI_UNIT = {
 }
 """Types that measure in a unit; the others may be pure numbers."""
 
+_MEG = {ChannelType.MAG, ChannelType.GRAD, ChannelType.REF_MEG}
+
+Element = tuple[str, "str | Sequence[Element]"]
+"""An element of a stream's description: its name, and its text or the elements in it."""
+
 _LARGEST_HEAD_M = 0.5
 _FIFF_HEAD_FRAME = "4"
 
@@ -215,6 +220,40 @@ def stream_channels(
         scale.append(factor)
     stated.refuse_unused()
     return tuple(channels), tuple(scale)
+
+
+def described(channel: Channel, unit: str) -> list[Element]:
+    """Say of a channel what :func:`stream_channels` reads back, as the XDF specification names it.
+
+    Parameters
+    ----------
+    channel
+        Its label, type and location (in millimetres, as XDF asks for).
+    unit
+        What its samples are sent in; the pure number is written ``none``, because others take ``1`` for a
+        power of ten.
+    """
+    said: list[Element] = [
+        ("label", channel.name),
+        ("type", channel.type.value.upper()),
+        ("unit", "none" if unit == Unit.NONE.value else unit),
+    ]
+    if channel.position_m is not None:
+        axes: list[Element] = [
+            (axis, f"{metres * 1e3:.9g}") for axis, metres in zip("XYZ", channel.position_m, strict=True)
+        ]
+        said.append(("location", [*axes, ("unit", "mm")]))
+    return said
+
+
+def content_type(channels: Sequence[Channel]) -> str:
+    """Content type of a stream of these channels, as the XDF specification names them."""
+    types = {channel.type for channel in channels}
+    if types & _MEG:
+        return "MEG"
+    if ChannelType.EEG in types:
+        return "EEG"
+    return "fMRI" if ChannelType.VOXEL in types else "MISC"
 
 
 class _StatedUnits:

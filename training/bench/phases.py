@@ -278,16 +278,8 @@ def run_peer(
         counts = found["number"] >= warmup_trials
         number, began, ended = (found[key][counts] for key in ("number", "inference_start", "inference_end"))
         cpu_share = float(found["cpu_s"] / found["seconds"])
-    compute, inference = ended - pushed[number], ended - began
-    return {
-        "name": "mne-lsl",
-        "n": len(numbered.onsets) - warmup_trials,
-        "drops": len(numbered.onsets) - warmup_trials - len(number),
-        "latency_ms": percentiles_ms(compute - inference),
-        "compute_ms": percentiles_ms(compute),
-        "inference_ms": percentiles_ms(inference),
-        "cpu_share": cpu_share,
-    }
+    n = len(numbered.onsets) - warmup_trials
+    return {"name": "mne-lsl", **_compared(n, pushed[number], began, ended, ended, cpu_share)}
 
 
 def run_floor(
@@ -341,11 +333,18 @@ def run_floor(
     trials, _ = sent_trials(again, folder / "floor-sent", decoder.manifest.signal, {})
     counted = [trial for trial in trials if trial.number >= warmup_trials and trial.number in answers]
     began, ended, received = np.array([answers[trial.number] for trial in counted]).T
-    compute, inference = received - np.array([trial.pushed for trial in counted]), ended - began
-    n = len(again.onsets) - warmup_trials
+    pushed = np.array([trial.pushed for trial in counted])
+    return _compared(len(again.onsets) - warmup_trials, pushed, began, ended, received, cpu_share)
+
+
+def _compared(
+    n: int, pushed: np.ndarray, began: np.ndarray, ended: np.ndarray, received: np.ndarray, cpu_share: float
+) -> dict[str, Any]:
+    """Numbers of what the service is compared with; of ``n`` trials, the moments of those answered."""
+    compute, inference = received - pushed, ended - began
     return {
         "n": n,
-        "drops": n - len(counted),
+        "drops": n - len(pushed),
         "latency_ms": percentiles_ms(compute - inference),
         "compute_ms": percentiles_ms(compute),
         "inference_ms": percentiles_ms(inference),
