@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 START_S = 60.0
 """How long a process may take to start on a slow machine."""
 
+_LAST_WORDS_S = 30.0
+"""How long it may take to end, its journal written, before it is killed."""
+
 _PORTS = ("publish_port", "subscribe_port", "control_port")
 
 
@@ -52,7 +55,10 @@ class Process:
     def __exit__(self, *exc_info: object) -> None:
         if self._process.poll() is None:
             self._process.terminate()
-        self._process.wait()
+        try:
+            self._process.wait(_LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     @property
     def pid(self) -> int:
