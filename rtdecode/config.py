@@ -218,7 +218,8 @@ class ServiceSettings(Section):
     queue
         Windows that may wait for the decoder; one more gets the verdict ``overflow``.
     gap_s
-        A jump of a stream's stamps by more than this is a gap.
+        A jump of a stream's stamps by more than this is a gap; so is a loss of single samples (less than
+        20 ms), where the stamps of the last second were even to a twentieth of a sample period.
     gap_policy
         ``"drop"``: a gap starts a new segment, whose filter warms up afresh; windows across it end as
         ``gap``. ``"mark"`` and ``"interpolate"``: up to ``max_bridged_samples`` lost samples are put in, the

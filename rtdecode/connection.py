@@ -147,7 +147,7 @@ class Connection:
     Raises
     ------
     MismatchError
-        If it does not fit a decoder, lacks a trigger channel, or is so fast that no gap could be bridged.
+        If it does not fit a decoder, or lacks a trigger channel.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Connection:
         self._delay_s = facts.delay_s / facts.speed
         self._shifts = ClockShifts(1 / (facts.rate_hz * facts.speed), settings.gap_s)
         self._n_doubted = 0  # running markers that came since the clock was found off
-        policy = self._gap_policy(settings)
+        policy = GapPolicy(settings.gap_policy, settings.max_bridged_samples)
         groups: dict[str, list[Decoder]] = {}
         for decoder in decoders:
             # Windows and their resampling may differ between decoders that read one ring.
@@ -371,18 +371,6 @@ class Connection:
             n = quality.bridged_samples
             return f"{n} samples of the window were lost and put in, more than {most_bridged}"
         return ""
-
-    def _gap_policy(self, settings: ServiceSettings) -> GapPolicy:
-        policy = GapPolicy(settings.gap_policy, settings.max_bridged_samples)
-        smallest = settings.gap_s * self.facts.rate_hz * self.facts.speed
-        if policy.fill != "drop" and policy.max_samples < smallest:
-            raise MismatchError(
-                f"stream {self._stream_id!r}: gap_policy = {policy.fill!r} can bridge no gap, because at "
-                f"{self.facts.rate_hz:g} Hz a jump of more than gap_s = {settings.gap_s:g} s is at least "
-                f"{math.ceil(smallest)} samples: make gap_s smaller, or max_bridged_samples larger than "
-                f"{settings.max_bridged_samples}"
-            )
-        return policy
 
     def _trigger(self, trigger: TriggerChannel) -> _Trigger:
         names = [channel.name for channel in self.facts.channels]

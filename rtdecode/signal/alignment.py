@@ -6,16 +6,12 @@ import math
 from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rtdecode.signal.ring import LeftRingError, NotYetError
 from rtdecode.signal.stamp_line import FEWEST_BLOCKS, NOMINAL, WINDOW_S, TrailingLine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SETTLE_S = 0.05
 """How far a stream must have passed a time before its sample is chosen, seconds.
@@ -44,31 +40,6 @@ _TIE_SAMPLES = 1e-6
 
 class OutsideError(LookupError):
     """The time lies before the segment's first sample, or after the last one of a segment that has ended."""
-
-
-def jumps(stamps: Iterable[float], before: float, period_s: float, gap_s: float) -> list[int]:
-    """Tell which stamps jump, forwards or backwards by more than a gap, from the one before.
-
-    Parameters
-    ----------
-    stamps
-        Of samples in order. Plain numbers: chunks are short, and each call of an array's method on the live
-        path costs more than several of these.
-    before
-        Stamp before the first.
-    period_s
-        Sample period.
-    gap_s
-        How far a stamp may lie from where the one before it leads to expect it. Never less than half a
-        sample period.
-    """
-    most = max(gap_s, 0.5 * period_s)
-    found = []
-    for index, stamp in enumerate(stamps):
-        if not abs(stamp - before - period_s) <= most:  # so that a stamp that is no number is a jump
-            found.append(index)
-        before = stamp
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rtdecode.signal.alignment import SampleClock, jumps
+from rtdecode.signal.alignment import SampleClock
+from rtdecode.signal.steps import Steps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def stretches(stamps: npt.NDArray[np.float64], rate_hz: float, gap_s: float) -> 
     gap_s
         How far a stamp may lie from where the one before it leads to expect it.
     """
-    borders = jumps(stamps.tolist(), math.nan, 1.0 / rate_hz, gap_s)
+    borders = Steps(rate_hz, gap_s).jumps(stamps.tolist())
     found = []
     first = 0
     for stop in [*borders[1:], len(stamps)]:

@@ -8,11 +8,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtdecode.contracts import Verdict
-from rtdecode.signal.alignment import SETTLE_S, SHIFT_S, START_S, jumps
+from rtdecode.signal.alignment import SETTLE_S, SHIFT_S, START_S
 from rtdecode.signal.bridging import GapPolicy, between
 from rtdecode.signal.quality import Holder
 from rtdecode.signal.ring import LeftRingError, NotYetError
 from rtdecode.signal.segment import Chunk, Segment
+from rtdecode.signal.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,8 @@ class Piece(NamedTuple):
 class Timeline:
     """Lays the chunks of a stream out in segments; a new one begins wherever the stamps jump, or stay off.
 
-    A stamp that lies far from where the one before it leads to expect it is a jump, at once. Stamps that
+    A stamp that lies far from where the one before it leads to expect it is a jump, at once; where steps are
+    even, so is one that shows a single lost sample (:class:`~.steps.Steps`). Stamps that
     leave the line of their segment by less are watched by its clock (:class:`~.alignment.SampleClock`), which
     ends the segment if they do not come back.
 
@@ -133,7 +135,7 @@ class Timeline:
         self._speed = speed
         self._first_segment = first_segment
         self._period_s = 1.0 / (signal.rate_hz * speed)
-        self._gap_s = max(gap_s, 0.5 * self._period_s)
+        self._steps = Steps(signal.rate_hz, gap_s, speed=speed)
         self._block = max(1, round(ring_s * signal.rate_hz))
         margin = math.ceil((_MARGIN_S * speed + _OWN_MARGIN_S) * signal.rate_hz) + _MARGIN_SAMPLES
         self._capacity = reach + margin + self._block
@@ -176,8 +178,7 @@ class Timeline:
         samples, held = self._holder.process(chunk.samples)
         if held is not None:
             chunk = replace(chunk, samples=samples, held=held)
-        # The first sample of all jumps from a stamp that is no number.
-        jumped = jumps(times.tolist(), self._last_time, self._period_s, self._gap_s)
+        jumped = self._steps.jumps(times.tolist())
         is_jump = 0 in jumped
         for border, next_border in pairwise(sorted({0, *jumped, len(times)})):
             is_jump = is_jump or border > 0

@@ -415,10 +415,15 @@ def test_a_trigger_beside_a_bridged_gap_keeps_its_sample_and_its_delay(decoder: 
     assert embedding.tolist() == [max(99, at + 12 - 9), at + 12 - 9 + 20]
 
 
-def test_a_gap_policy_that_could_bridge_no_gap_is_refused(decoder: Decoder) -> None:
-    bench = Bench([decoder], ServiceSettings(gap_policy="mark", max_bridged_samples=20))
-    with pytest.raises(MismatchError, match=r"can bridge no gap.*make gap_s smaller"):
-        bench.connect()
+def test_a_single_lost_sample_is_bridged_where_stamps_are_even(decoder: Decoder) -> None:
+    bench = Bench([decoder], ServiceSettings(gap_policy="mark"))
+    bench.connect()
+    bench.feed(300)
+    bench.n_lost = 1
+    bench.mark(295 / RATE_HZ)
+    bench.feed(100)
+    (across,) = bench.of(EmbeddingMessage)
+    assert (across.onset_sample, across.quality.bridged_samples) == (295, 1)
 
 
 def test_in_continuous_mode_each_stride_is_a_request_and_markers_ask_for_nothing(decoder: Decoder) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ from rtdecode.signal.alignment import (
     Alignment,
     OutsideError,
     SampleClock,
-    jumps,
 )
 from rtdecode.signal.ring import LeftRingError, NotYetError
 
@@ -268,16 +266,6 @@ def test_stamps_that_begin_to_scatter_are_followed() -> None:
     assert clock.trusted > 2000
     for sample in range(1600, 2900, 50):
         assert abs(clock.nearest(regular(3072)[sample]).sample - sample) <= 1
-
-
-def test_steps_are_jumps_where_they_are_off_by_more_than_a_gap_or_no_number() -> None:
-    def jumping(steps: list[float], period_s: float) -> list[int]:
-        return jumps(accumulate(steps), 0.0, period_s, 0.1)
-
-    assert jumping([0.01, 0.109, 0.111, -0.089, -0.091, 5.0, -5.0], 0.01) == [2, 4, 5, 6]
-    assert jumping([1.5, 2.2, 2.3, 0.8, 0.7], 1.5) == [2, 4]
-    assert jumps([1.0, np.nan, 1.02], 0.99, 0.01, 0.1) == [1, 2]
-    assert jumps([1.0, 1.01], np.nan, 0.01, 0.1) == [0]
 
 
 # ---------------------------------------------------------------- borders, memory

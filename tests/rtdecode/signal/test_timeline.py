@@ -68,7 +68,7 @@ def test_each_jump_forwards_or_backwards_begins_a_segment_whatever_the_chunks(
     assert starts_of_segments(times, 256.0) == expected
 
 
-@pytest.mark.parametrize("step_s", [-0.09, -1 / 256, 1 / 256, 12 / 256, 0.09])
+@pytest.mark.parametrize("step_s", [-0.09, -1 / 256, 0.0082, 12 / 256, 0.09])
 @pytest.mark.parametrize("chunk", [1, 32, 600])
 def test_a_smaller_step_begins_a_segment_once_the_stamps_have_not_come_back_for_0_3_s(
     step_s: float, chunk: int
@@ -76,6 +76,13 @@ def test_a_smaller_step_begins_a_segment_once_the_stamps_have_not_come_back_for_
     times = regular(600)
     times[300:] += step_s
     assert starts_of_segments(times, 256.0, list(range(0, 600, chunk))) == [0, 377]
+
+
+@pytest.mark.parametrize("n_lost", [1, 2, 5])
+@pytest.mark.parametrize("chunk", [1, 32, 600])
+def test_on_even_stamps_a_single_lost_sample_begins_a_segment_at_once(n_lost: int, chunk: int) -> None:
+    times = np.delete(regular(600), range(400, 400 + n_lost))
+    assert starts_of_segments(times, 256.0, list(range(0, 600, chunk))) == [0, 400]
 
 
 @pytest.mark.parametrize("step_s", [-0.05, 0.02, 0.05])
