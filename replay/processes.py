@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from rtdecode.bus.control import NoAnswerError
@@ -15,8 +19,7 @@ from rtdecode.errors import UserError
 from rtdecode.sources.lsl import LslClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rtdecode.bus.control import ControlClient
 
@@ -26,11 +29,16 @@ START_S = 60.0
 _LAST_WORDS_S = 30.0
 """How long it may take to end, its journal written, before it is killed."""
 
+_OVERRIDES = "RTDECODE_"
+"""What variables begin with that override a configuration; on every system in upper or lower case."""
+
 _PORTS = ("publish_port", "subscribe_port", "control_port")
 
 
 class Process:
     """One ``rtdecode`` command in a process of its own, its output in a file.
+
+    It does what its arguments and files say: variables that would override them are not handed down.
 
     Parameters
     ----------
@@ -48,7 +56,10 @@ class Process:
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rtdecode", *self._arguments], stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, "-m", "rtdecode", *self._arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={k: v for k, v in os.environ.items() if not k.upper().startswith(_OVERRIDES)},
             )
         return self
 
@@ -109,17 +120,38 @@ class Process:
         if not self.ended(START_S):
             raise UserError(f"{self._name} did not stop within {START_S:g} s; see {self._log}")
         if self._process.returncode:
-            raise UserError(f"{self._name} ended with an error: {self.last_line()}")
+            raise UserError(f"{self._name} ended with an error: {self.last_line()}; see {self._log}")
 
     def check(self) -> None:
         """Raise a UserError if it has ended."""
         if self._process.poll() is not None:
-            raise UserError(f"{self._name} ended too early: {self.last_line()}")
+            raise UserError(f"{self._name} ended too early: {self.last_line()}; see {self._log}")
 
     def last_line(self) -> str:
         """The last thing it said."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"it said nothing in {self._log}"
+        return lines[-1] if lines else "it said nothing"
+
+
+@contextmanager
+def folder_for_logs(prefix: str) -> Iterator[Path]:
+    """Make a temporary folder, and remove it at the end, unless an error names it or a file in it.
+
+    Parameters
+    ----------
+    prefix
+        What its name begins with.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    is_named = False
+    try:
+        yield folder
+    except UserError as error:
+        is_named = str(folder) in str(error)
+        raise
+    finally:
+        if not is_named:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_answered(control: ControlClient) -> bool:

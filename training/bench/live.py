@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rich.console import Console
 
+from replay.processes import folder_for_logs
 from rtdecode.decoder import Decoder
 from rtdecode.errors import UserError
 from rtdecode.machine import versions
@@ -25,6 +24,7 @@ from training.latency import percentiles_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 PACKAGES = ("rtdecode", "numpy", "scipy", "onnxruntime", "onnxruntime-gpu", "pylsl", "pyzmq", "mne-lsl")
 """Whose versions belong to a result."""
@@ -65,8 +65,8 @@ def report(settings: LiveSettings, json_path: Path | None) -> None:
     """
     if json_path is not None:
         check_writable(json_path)
-    with tempfile.TemporaryDirectory(prefix="rtdecode-bench-") as folder, progress() as bar:
-        result = measure(settings, Path(folder), bar)
+    with folder_for_logs("rtdecode-bench-") as folder, progress() as bar:
+        result = measure(settings, folder, bar)
     Console().print(live_table(result))
     if json_path is not None:
         write_file(json_path, json.dumps(result, indent=2, allow_nan=False) + "\n")

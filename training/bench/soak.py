@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
+from replay.processes import folder_for_logs
 from rtdecode.decoder import Decoder
 from rtdecode.errors import UserError
 from rtdecode.machine import versions
@@ -62,8 +62,8 @@ def report(settings: SoakSettings, json_path: Path | None) -> bool:
     """
     if json_path is not None:
         check_writable(json_path)
-    with tempfile.TemporaryDirectory(prefix="rtdecode-soak-") as folder, progress() as bar:
-        result = soak(settings, Path(folder), bar)
+    with folder_for_logs("rtdecode-soak-") as folder, progress() as bar:
+        result = soak(settings, folder, bar)
     console = Console()
     for table in soak_tables(result):
         console.print(table)

@@ -9,7 +9,7 @@ import pytest
 from index_decoder import index_manifest, write_index_decoder
 
 from rtdecode.errors import UserError
-from training.bench.live import LiveSettings, measure
+from training.bench.live import LiveSettings, measure, report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,3 +107,16 @@ def test_channels_of_a_decoder_cannot_be_chosen(tmp_path: Path) -> None:
     write_index_decoder(tmp_path / "d.onnx")
     with pytest.raises(UserError, match="leave out --channels"):
         measure(LiveSettings(decoder=tmp_path / "d.onnx", channels=3), tmp_path, lambda *_: lambda _: None)
+
+
+def test_the_log_that_an_error_names_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+
+    def fail(_: LiveSettings, folder: Path, __: object) -> None:
+        folders.append(folder)
+        raise UserError(f"rtdecode serve was not ready; see {folder / 'serve.log'}")
+
+    monkeypatch.setattr("training.bench.live.measure", fail)
+    with pytest.raises(UserError, match=r"see .*serve\.log"):
+        report(LiveSettings(), None)
+    folders[0].rmdir()

@@ -3,13 +3,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 from index_decoder import index_manifest, write_index_decoder
 
+from rtdecode.errors import UserError
 from training.bench import bench
+from training.bench.soak import SoakSettings, report
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -57,3 +62,16 @@ def test_a_missed_bar_ends_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("rtdecode.sources.lsl_config.use_loopback", lambda: "as it is")
     monkeypatch.setattr("training.bench.soak.report", lambda *_: False)
     assert CliRunner().invoke(bench, ["soak"]).exit_code == 1
+
+
+def test_the_log_that_an_error_names_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+
+    def fail(_: SoakSettings, folder: Path, __: object) -> None:
+        folders.append(folder)
+        raise UserError(f"rtdecode serve ended too early; see {folder / 'serve.log'}")
+
+    monkeypatch.setattr("training.bench.soak.soak", fail)
+    with pytest.raises(UserError, match=r"see .*serve\.log"):
+        report(SoakSettings(), None)
+    folders[0].rmdir()
