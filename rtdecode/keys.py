@@ -83,7 +83,9 @@ def make_keys(folder: Path, clients: tuple[str, ...] = ()) -> list[Path]:
             _write_pair(allowed, own, f"client {name}", service=theirs)
             made += [allowed, own]
     except OSError as error:
-        raise UserError(f"cannot write {error.filename or folder}: {error.strerror}") from error
+        raise UserError(
+            f"cannot write {error.filename or folder}: {error.strerror}; name another folder"
+        ) from error
     return made
 
 
@@ -117,7 +119,8 @@ def make(folder: Path, clients: tuple[str, ...]) -> None:
     """Make keys in FOLDER: the service's where there are none yet, and each client's; none is overwritten."""
     for path in make_keys(folder, clients):
         click.echo(f"made {path}")
-    click.echo(f'The service reads them when it starts with, under [bus]: keys = "{folder.as_posix()}"')
+    where = folder.resolve().as_posix()  # a path in a configuration begins at its file, not here
+    click.echo(f'The service reads them when it starts with, under [bus]: keys = "{where}"')
     for name in clients:
         secret = folder / CLIENTS_FOLDER / f"{name}{SECRET_SUFFIX}"
         click.echo(f"Client {name} needs one file, by a safe way: {secret}; the service needs no copy of it.")

@@ -172,6 +172,10 @@ def read_key(path: Path, which: str) -> bytes:
         If the file is missing, or does not hold it.
     """
     remedy = "`rtdecode keys make` makes such files"
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder; a client needs one file: {path / CLIENTS_FOLDER / f'NAME{SECRET_SUFFIX}'}"
+        )
     try:
         entries = tomllib.loads(path.read_text(encoding="ascii"))
     except OSError as error:

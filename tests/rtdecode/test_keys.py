@@ -103,7 +103,7 @@ def test_a_folder_without_keys_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="rtdecode keys make"):
         ServiceKeys.load(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write"):
+    with pytest.raises(UserError, match="cannot write .*name another folder"):
         make_keys(tmp_path / "file")
 
 
@@ -117,6 +117,20 @@ def test_secrets_are_not_printed(tmp_path: Path) -> None:
         assert printed.exit_code == 0
         assert service.secret.decode() not in printed.output
         assert client.secret.decode() not in printed.output
+
+
+def test_it_prints_what_to_write_into_a_configuration_wherever_that_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = CliRunner().invoke(keys, ["make", "keys"], catch_exceptions=False).output
+    assert f'keys = "{(tmp_path / "keys").resolve().as_posix()}"' in printed
+
+
+def test_a_folder_in_place_of_a_clients_file_is_told_apart(tmp_path: Path) -> None:
+    make_keys(tmp_path, ("one",))
+    with pytest.raises(UserError, match=r"is a folder; .*clients.NAME\.key_secret"):
+        ClientKeys.load(tmp_path)
 
 
 def test_the_list_names_each_client_with_its_public_key(tmp_path: Path) -> None:
