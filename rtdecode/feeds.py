@@ -241,6 +241,7 @@ class SignalFeed(Feed):
         super().__init__(stream.id, stream.lsl, surroundings)
         self._stream = stream
         self._on_jobs = on_jobs
+        self._opened_at = 0.0
         self._newest: float | None = None
         self._flushed = 0
 
@@ -295,6 +296,7 @@ class SignalFeed(Feed):
         self._rate_hz = about.rate_hz
         self._sent_rate = SentRate(about.rate_hz)
         self._stale_s = max(self._around.settings.stale_s, _FEWEST_PERIODS_STALE / about.rate_hz)
+        self._opened_at = self._around.clock.now()
         self._newest = None
         return inlet
 
@@ -338,9 +340,8 @@ class SignalFeed(Feed):
         return True
 
     def _look_at_age(self) -> None:
-        if self._newest is None:
-            return
-        age_s = self._around.clock.now() - self._newest
+        has_sent = self._newest is not None
+        age_s = self._around.clock.now() - (self._opened_at if self._newest is None else self._newest)
         if -_FUTURE_S <= age_s <= self._stale_s:
             if self._state is StreamState.STALE:
                 self._enter(StreamState.LIVE)
@@ -348,11 +349,12 @@ class SignalFeed(Feed):
                     AlarmCode.STALE, self.name, f"stream {self.name}: its samples are fresh again"
                 )
             return
-        reason = (
-            f"its newest sample is {age_s:.1f} s old"
-            if age_s > 0
-            else f"its newest sample is stamped {-age_s:.1f} s in the future"
-        )
+        if not has_sent:
+            reason = f"it has sent nothing since it was connected {age_s:.1f} s ago"
+        elif age_s > 0:
+            reason = f"its newest sample is {age_s:.1f} s old"
+        else:
+            reason = f"its newest sample is stamped {-age_s:.1f} s in the future"
         self._enter(StreamState.STALE, reason)
         self._around.alarms.begin(
             AlarmCode.STALE,

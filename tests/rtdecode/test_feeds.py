@@ -67,6 +67,22 @@ def test_a_silent_stream_raises_an_alarm_that_ends_when_samples_come_again(decod
         assert service.status().alarms == ()
 
 
+def test_a_stream_that_never_sent_raises_the_alarm_of_a_silent_one(decoder: Path) -> None:
+    lab = Lab()
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(decoder, stale_s=0.3)))
+        heard = listen(stack, service, "alarm")
+        service.connect()
+        alarm = next_alarm(heard, AlarmCode.STALE, active=True)
+        assert "has sent nothing since it was connected" in alarm.text
+        stream = service.status().streams["eeg"]
+        assert (stream.state, stream.age_s) == (StreamState.STALE, None)
+        assert "has sent nothing" in stream.reason
+        lab.catch_up()
+        next_alarm(heard, AlarmCode.STALE, active=False)
+        assert service.status().streams["eeg"].state is not StreamState.STALE
+
+
 def test_a_stream_that_comes_back_with_other_channels_is_refused_until_it_fits(decoder: Path) -> None:
     lab = Lab()
     with ExitStack() as stack:
