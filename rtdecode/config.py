@@ -322,7 +322,8 @@ class ServeConfig(FileSettings):
         for decoder in self.decoders:
             if decoder.stride_ms != strides[decoder.path]:
                 raise ValueError(
-                    f"decoder {decoder.path} has two stride_ms: give it the same for every stream"
+                    f"decoder {decoder.path} has two stride_ms: give it the same in each table (one file "
+                    "cannot answer at markers and continuously: fit a second one under another name)"
                 )
         needs_markers = any(decoder.stride_ms is None for decoder in self.decoders)
         if needs_markers and not self.markers.streams and not self.markers.triggers:
@@ -344,7 +345,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read configuration {path}: {error.strerror}") from error
+        raise UserError(
+            f"cannot read configuration {path}: {error.strerror}; name a TOML file to start from: "
+            "examples/serve.toml for `rtdecode serve`, examples/n170/n170.toml for `rtdecode train`"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
 

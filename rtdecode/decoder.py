@@ -153,6 +153,8 @@ class Decoder:
             if missing:
                 has = shorten(tuple(offered))
                 faults.append(f"channels missing: {shorten(missing)}{allowed}; the stream has {has}")
+            if len(missing) < len(wanted_names):
+                faults.append("to rebuild more, set [missing] in the file of `rtdecode train` and fit again")
         if faults:
             raise MismatchError(f"stream {stream!r} does not fit decoder {self.name!r}: {'; '.join(faults)}")
         lost = [name in missing or name in declared for name in wanted_names]
@@ -247,7 +249,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read decoder {path}: {error.strerror}") from error
+        raise UserError(
+            f"cannot read decoder {path}: {error.strerror}; `rtdecode train fit` makes one"
+        ) from error
 
 
 def _manifest(session: onnxruntime.InferenceSession, path: Path) -> DecoderManifest:

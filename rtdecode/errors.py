@@ -25,9 +25,11 @@ def validation_line(error: ValidationError) -> str:
     """One line for a pydantic error: each offending key as a dotted path, with what is wrong there."""
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in fault["loc"]) or "(whole)"
+        key = ".".join(str(part) for part in fault["loc"])
         message = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
-        faults.append(f"{key}: {message[0].lower()}{message[1:]}")
+        message = message.removeprefix("Value error, ")
+        message = f"{message[0].lower()}{message[1:]}"
+        faults.append(f"{key}: {message}" if key else message)
     return "; ".join(faults)
 
 

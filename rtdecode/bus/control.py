@@ -113,7 +113,8 @@ class ControlClient:
             # An unanswered REQ socket is stuck, and DEALER could give a late answer to the wrong question.
             self._disconnect()
             raise NoAnswerError(
-                f"no service answers at {self._endpoint}: start one with `rtdecode serve`"
+                f"no service answers at {self._endpoint}: start one with `rtdecode serve`, or name "
+                "its control_port (--control-port)"
                 + (
                     ", or give this client's keys if it demands them"
                     if self._keys is None

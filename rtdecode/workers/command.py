@@ -30,9 +30,22 @@ class Worker(Protocol):
 
 
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Where the service runs.")
-_CONTROL_PORT = click.option(
-    "--control-port", default=5557, type=_PORT, show_default=True, help="control_port in its [bus]."
-)
+
+
+def _port(name: str, default: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Option for a port of ``[bus]``; the variable that moves the service's own moves it as well."""
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        default=default,
+        type=_PORT,
+        envvar=f"RTDECODE_BUS__{name.upper()}",
+        show_default=True,
+        show_envvar=True,
+        help=f"{name} in its [bus].",
+    )
+
+
+_CONTROL_PORT = _port("control_port", 5557)
 _KEYS = click.option(
     "--keys",
     type=click.Path(path_type=Path),
@@ -44,12 +57,8 @@ def bus_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of ``[bus]``; it takes what they say as ``endpoints`` and ``keys``."""
 
     @_HOST
-    @click.option(
-        "--publish-port", default=5555, type=_PORT, show_default=True, help="publish_port in its [bus]."
-    )
-    @click.option(
-        "--subscribe-port", default=5556, type=_PORT, show_default=True, help="subscribe_port in its [bus]."
-    )
+    @_port("publish_port", 5555)
+    @_port("subscribe_port", 5556)
     @_CONTROL_PORT
     @_KEYS
     @functools.wraps(command)

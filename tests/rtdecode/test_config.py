@@ -50,6 +50,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
         (MINIMAL + "[quality]\nmax_peak_to_peak = { EGG = 1e-3 }\n", "quality.max_peak_to_peak.EGG"),
         (MINIMAL + '[service]\ngap_policy = "ignore"\n', "service.gap_policy"),
         (MINIMAL.replace('[[markers.streams]]\ntype = "Markers"\n', ""), "give at least one"),
+        (MINIMAL + '[[decoders]]\npath = "decoder.onnx"\nstride_ms = 10\n', "toml: decoder "),
         ("[[streams]", "not valid TOML"),
     ],
 )
@@ -66,7 +67,7 @@ def test_continuous_decoders_need_no_markers(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot read configuration"):
+    with pytest.raises(UserError, match=r"cannot read configuration .*examples/serve\.toml"):
         ServeConfig.load(tmp_path / "nothing.toml")
 
 

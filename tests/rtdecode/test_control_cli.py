@@ -115,6 +115,13 @@ def test_a_declaration_that_is_declined_is_one_line(service: Service) -> None:
         service.control("bad-channels", "eeg", "Xz")
 
 
+def test_the_variable_that_moved_the_service_moves_its_clients(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTDECODE_BUS__CONTROL_PORT", service.endpoint.rpartition(":")[2])
+    assert "stops" in CliRunner().invoke(control, ["stop"], catch_exceptions=False).output
+
+
 def test_no_service_is_one_line() -> None:
-    with pytest.raises(NoAnswerError, match="rtdecode serve"):
+    with pytest.raises(NoAnswerError, match=r"rtdecode serve.*--control-port"):
         CliRunner().invoke(control, ["stop", "--control-port", "9"], catch_exceptions=False)

@@ -103,7 +103,7 @@ def test_a_folder_without_keys_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="rtdecode keys make"):
         ServiceKeys.load(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write .*name another folder"):
+    with pytest.raises(UserError, match=r"cannot write .*name another folder"):
         make_keys(tmp_path / "file")
 
 
