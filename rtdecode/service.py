@@ -64,6 +64,7 @@ class Service:
     """Decodes live streams as a configuration says, until told to stop.
 
     As a context manager it opens the bus on entry, and on exit drains, accounts for the rest and closes it.
+    One that was never live leaves no session in the journal.
 
     Parameters
     ----------
@@ -124,6 +125,7 @@ class Service:
         self._offsets = ClockOffsets(on_measured=self._on_measured, on_failure=self._fail)
         self._stop = threading.Event()
         self._state = ServiceState.CONNECTING
+        self._has_been_live = False
         self._failure: BaseException | None = None
         self._inference = Inference(self._engine, config.service.queue, self._alarms, self._fail)
         surroundings = Surroundings(
@@ -168,7 +170,7 @@ class Service:
                     simulated=self._engine.simulated,
                 )
                 self._journal.start(session, self._config.markers.table)
-                stack.callback(self._journal.stop)
+                stack.callback(self._end_journal, self._journal)
             if self._health is not None:
                 stack.enter_context(self._health)
             stack.enter_context(self._broker)
@@ -208,6 +210,7 @@ class Service:
                     raise failure
         if self._stop.is_set():
             return
+        self._has_been_live = True
         self._inference.start()
         for feed in self._feeds:
             feed.start()
@@ -315,6 +318,12 @@ class Service:
     def _finish_inference(self) -> None:
         if self._state is ServiceState.STOPPING:  # it had been started
             self._inference.finish(self._engine.advance_all())
+
+    def _end_journal(self, journal: Journal) -> None:
+        if self._has_been_live:
+            journal.stop()
+        else:
+            journal.discard()
 
     def _set_state(self, state: ServiceState) -> None:
         self._state = state

@@ -6,6 +6,7 @@ import datetime as dt
 import secrets
 import shutil
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
@@ -160,17 +161,20 @@ def make_folder(root: Path, session: Session, table: Path | None) -> Path:
     Raises
     ------
     UserError
-        If it cannot be written.
+        If it cannot be written; nothing of it stays.
     """
     start = dt.datetime.fromisoformat(session.started).strftime("%Y-%m-%dT%H-%M-%S")
     folder = root / f"{start}_{secrets.token_hex(2)}"
     while folder.exists():
         folder = root / f"{start}_{secrets.token_hex(2)}"
-    try:
-        folder.mkdir(parents=True)
-        if table is not None and session.table is not None:
-            shutil.copyfile(table, folder / session.table)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    session.save(folder)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True)
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            if table is not None and session.table is not None:
+                shutil.copyfile(table, folder / session.table)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        session.save(folder)
+        stack.pop_all()
     return folder

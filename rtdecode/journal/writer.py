@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import threading
 import time
 from collections import deque
@@ -125,19 +126,23 @@ class Journal:
         Raises
         ------
         UserError
-            If they cannot be made.
+            If they cannot be made; what was made of them is removed.
         """
         self._session = session
         self.folder = make_folder(self._root, session, table)
-        self._recording = Tail(self.folder / RECORDING_FILE)
-        self._messages = Tail(self.folder / MESSAGES_FILE)
-        self._recording.pending += self._transcript.begin(session.started)
-        try:
-            self._recording.write()
-        except OSError as error:
-            self._close()
-            raise cannot_write(self.folder / RECORDING_FILE, error) from error
-        self._thread.start()
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self._recording = Tail(self.folder / RECORDING_FILE)
+            stack.callback(self._recording.close)
+            self._messages = Tail(self.folder / MESSAGES_FILE)
+            stack.callback(self._messages.close)
+            self._recording.pending += self._transcript.begin(session.started)
+            try:
+                self._recording.write()
+            except OSError as error:
+                raise cannot_write(self.folder / RECORDING_FILE, error) from error
+            self._thread.start()
+            stack.pop_all()
 
     def stop(self) -> None:
         """Write what waits, close the streams and the files; a second call does nothing.
@@ -162,6 +167,11 @@ class Journal:
                 reason,
                 n_missing,
             )
+
+    def discard(self) -> None:
+        """Stop, and remove the session's folder: nothing was recorded that anybody would look for."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def check(self) -> None:
         """Raise or clear the alarm; to be called each second, by a thread that the disk cannot hold up."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from index_decoder import index_manifest, write_index_decoder
 from lab import Lab, listen
 
 from rtdecode.bus.subscriber import Subscriber
-from rtdecode.config import JournalSettings, ServeConfig
+from rtdecode.config import BusSettings, JournalSettings, ServeConfig
 from rtdecode.contracts import AlarmCode, AlarmMessage, EmbeddingMessage
 from rtdecode.errors import UserError
 from rtdecode.journal.events import Admitted
@@ -93,6 +94,22 @@ def test_a_journal_that_cannot_be_written_is_said_before_anything_starts(
         Service(with_journal(lab.config(decoder), tmp_path / "file")),
     ):
         pass
+
+
+def test_a_service_that_never_was_live_leaves_no_session(lab: Lab, decoder: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        bus = BusSettings(publish_port=taken.getsockname()[1], subscribe_port=0, control_port=0)
+        config = with_journal(lab.config(decoder), tmp_path).model_copy(update={"bus": bus})
+        with pytest.raises(UserError, match="already in use"), Service(config):
+            pass
+    assert list(tmp_path.iterdir()) == [decoder]
+    del lab.experiment  # the amplifier is found, the markers are not
+    config = with_journal(lab.config(decoder, wait_s=1), tmp_path)
+    with pytest.raises(UserError, match="no LSL stream fits"), Service(config) as service:
+        service.connect()
+    assert list(tmp_path.iterdir()) == [decoder]
 
 
 def test_what_came_a_second_before_a_kill_is_on_disk(lab: Lab, decoder: Path, tmp_path: Path) -> None:

@@ -414,6 +414,25 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
         desk.journal.start(SESSION, None)
 
 
+@pytest.mark.parametrize("fails", ["the table", "the recording", "its first bytes"])
+def test_a_journal_that_cannot_start_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    session, table = SESSION, None
+    if fails == "the table":
+        session, table = SESSION.model_copy(update={"table": "stimuli.csv"}), tmp_path / "gone.csv"
+    elif fails == "the recording":
+        monkeypatch.setattr(writer, "RECORDING_FILE", "no/such/folder.xdf")
+    else:
+        monkeypatch.setattr("rtdecode.journal.tail.Tail.write", fail)
+    with pytest.raises(UserError, match="cannot write"):
+        Desk(tmp_path).journal.start(session, table)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_simulated_stream_makes_the_session_simulated(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.journal.start(SESSION, None)
