@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -36,6 +37,9 @@ _OF_LSL = frozenset(
     }
 )
 _OF_DECODING = frozenset({"table", "key", "json_key"})
+_PATIENCE_S = 5.0
+"""How long nobody may listen to a stream before that is said."""
+
 _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
 
 
@@ -143,8 +147,10 @@ def replay(
     FILE is a FIF, BrainVision (.vhdr), EDF, BDF, EEGLAB (.set), XDF or CSV recording. The first sample is
     sent once a consumer listens to each of the two streams. Ctrl-C ends.
 
-    With --through the recording is fed to the live engine on a virtual clock instead: embeddings and
-    messages go to --out, the same bytes from run to run.
+    With --through the recording is fed to the live engine on a virtual clock instead. --out then gets
+    messages.jsonl, all that would have been published, a line each; and for each of the decoders' heads
+    HEAD.npy with its embeddings, a row for each message of kind "embedding" that has the head, in their order
+    (so heads of the same name share a file). They are the same bytes from run to run.
 
     FILE may also be a session's folder of the service's journal. With --through the session is then run
     again, all in the order in which it happened, and compared with what was recorded: verdicts, onset
@@ -165,7 +171,9 @@ def replay(
         sessions = sorted(path.parent for path in file.glob(f"*/{SESSION_FILE}"))
         if sessions:
             raise UserError(f"{file} is a folder of sessions: name one of them, for example {sessions[-1]}")
-        raise click.UsageError("--through and --out go together")
+        if out is not None:
+            raise UserError("--out is for what is decoded: name a decoder with --through, or leave --out out")
+        raise UserError("--through decodes into a folder: add --out FOLDER")
     if out is not None:
         _refuse_options("with --through, which uses no LSL", _OF_LSL)
         _check_out(out)
@@ -247,11 +255,12 @@ def _through(
     mapper = None if table is None else StimulusMapper(StimulusTable.load(table, key))
     gate = MarkerGate(mapper=mapper, json_key=json_key)
     console = Console(stderr=True, highlight=False, markup=False)
-    with Progress(console=console) as bar:
+    files = [Decoder(path) for path in decoders]
+    with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("Decoding", total=recording.n_samples)
         run = run_virtual(
             recording,
-            [Decoder(path) for path in decoders],
+            files,
             gate=gate,
             faults=faults,
             seed=seed,
@@ -270,7 +279,10 @@ def _over_lsl(player: LslPlayer, recording: Recording) -> None:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True, highlight=False, markup=False)
+    disable = not console.is_terminal
     pushed = 0
+    told: str | None = None
+    remedy = "start its consumer, or use --no-wait, which starts at once"
 
     def report(n_samples: int) -> None:
         nonlocal pushed
@@ -285,12 +297,17 @@ def _over_lsl(player: LslPlayer, recording: Recording) -> None:
     )
     try:
         console.print(_summary(player, recording))
-        with Progress(*columns, console=console) as bar, ThreadPoolExecutor(1) as thread:
+        with Progress(*columns, console=console, disable=disable) as bar, ThreadPoolExecutor(1) as thread:
             task = bar.add_task(recording.name, total=None if player.loop else recording.n_samples)
             try:
                 running = thread.submit(player.run, report)
+                unheard, since = None, time.monotonic()
                 while not wait([running], timeout=_INTERRUPTIBLE_S).done:
-                    pass
+                    if player.unheard != unheard:
+                        unheard, since = player.unheard, time.monotonic()
+                    elif unheard not in (None, told) and time.monotonic() - since > _PATIENCE_S:
+                        console.print(f"Nobody listens to {unheard!r} yet, so nothing is sent: {remedy}")
+                        told = unheard
             except KeyboardInterrupt:
                 player.stop()
                 raise

@@ -69,6 +69,8 @@ class Comparison:
         The first few differences, a line each.
     other_decoders
         Those whose file is another than the one recorded: nothing of theirs is compared.
+    not_given
+        Verdicts of each recorded decoder whose place none takes: they are not compared.
     circumstances
         What is different here from where it was recorded, and may change the bytes.
     lost
@@ -89,6 +91,7 @@ class Comparison:
     beyond: int = 0
     differences: list[str] = field(default_factory=list)
     other_decoders: tuple[str, ...] = ()
+    not_given: dict[str, int] = field(default_factory=dict)
     circumstances: tuple[str, ...] = ()
     lost: int = 0
     is_complete: bool = False
@@ -130,6 +133,13 @@ class Check:
                 for decoder, recorded in places
                 if any(decoder.sha256 != one.file_sha256 for one in recorded)
             ),
+            not_given=dict.fromkeys(
+                sorted(
+                    {one.name for one in session.about.decoders}
+                    - {one.name for _, recorded in places for one in recorded}
+                ),
+                0,
+            ),
             circumstances=_circumstances(session, places),
         )
         self._path = session.messages
@@ -150,7 +160,12 @@ class Check:
             message = line.received.message
             if not isinstance(message, EmbeddingMessage | VerdictMessage):
                 continue
-            if message.publisher != "service" or message.request.decoder not in self._sd:
+            if message.publisher != "service":
+                continue
+            name = message.request.decoder
+            if name in self.result.not_given and isinstance(message, VerdictMessage):
+                self.result.not_given[name] += 1
+            if name not in self._sd:
                 continue
             recorded = found.setdefault(_key(message.request), _Recorded())
             if isinstance(message, VerdictMessage):

@@ -57,7 +57,7 @@ def make(out: Path, table: Path, name: str | None, thumbnail_px: int) -> None:
     simulated = "simulated" in rows and bool((rows["simulated"].str.casefold() == "true").any())
     encoder = BuiltinEncoder()
     console = Console(stderr=True, highlight=False, markup=False)
-    with Progress(console=console) as bar:
+    with Progress(console=console, disable=not console.is_terminal) as bar:
         embedding = bar.add_task("Embedding", total=sum(map(len, pictures.values())))
         embeddings = mean_embeddings(
             encoder, list(pictures.values()), lambda n: bar.update(embedding, completed=n)

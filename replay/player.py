@@ -74,6 +74,8 @@ class LslPlayer:
         All that is sent; its :meth:`~replay.programme.Programme.truth` tells which sample each one is.
     start
         When the first sample was due, seconds of the LSL clock; None before that is known.
+    unheard
+        Name of the stream that :meth:`run` waits for a consumer of; None while it waits for none.
     value_format
         ``"float32"`` where that loses nothing of any sample, else ``"double64"``.
 
@@ -117,6 +119,7 @@ class LslPlayer:
         self.wait_timeout_s = wait_timeout_s
         self.grace_s = grace_s
         self.start: float | None = None
+        self.unheard: str | None = None
         burst = burst_size(faults)
         if burst is not None and stamps == "original":
             raise UserError(
@@ -171,6 +174,7 @@ class LslPlayer:
         self._stopped.set()
 
     def _await_consumer(self, stream: Stream, name: str) -> None:
+        self.unheard = name
         outlet, waited_s = self._outlets[stream], 0.0
         while not self._stopped.is_set() and not outlet.wait_for_consumers(_CONSUMER_POLL_S):
             waited_s += _CONSUMER_POLL_S
@@ -179,6 +183,7 @@ class LslPlayer:
                     f"nobody listened to stream {name!r} within {self.wait_timeout_s:g} s; "
                     "start the consumer first, or do not wait (--no-wait)"
                 )
+        self.unheard = None
 
     def _signal(self, layout: Layout) -> pylsl.StreamOutlet:
         info = signal_info(

@@ -50,11 +50,12 @@ def through_session(folder: Path, decoders: Sequence[Path], out: Path | None) ->
             run.take(message, payload)
 
     console = Console(stderr=True, highlight=False, markup=False)
-    with Progress(console=console) as bar:
+    files = [Decoder(path) for path in decoders]
+    with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("Running again", total=session.n_bytes)
         comparison = replay_session(
             session,
-            [Decoder(path) for path in decoders],
+            files,
             emit=keep,
             progress=lambda n_bytes: bar.update(task, completed=n_bytes),
         )
@@ -94,6 +95,10 @@ def _remarks(comparison: Comparison, *, simulated: bool) -> Iterator[str]:
             f"Decoder {name!r} is not the file that was recorded: it only decoded, as comparing its "
             "embeddings would make no sense"
         )
+    for name, n in comparison.not_given.items():
+        yield f"Decoder {name!r} was not given (--through): its {n} verdicts were not compared"
+    if not (comparison.verdicts_same or comparison.verdicts_different or comparison.other_decoders):
+        yield "NOTHING WAS COMPARED: no request for these decoders has a verdict in the recording"
     for circumstance in comparison.circumstances:
         yield f"Bytes may differ: {circumstance}"
     if comparison.lost:

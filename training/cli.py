@@ -225,7 +225,7 @@ def _targets(settings: TrainConfig) -> Targets:
 
 @contextmanager
 def _progress(words: str) -> Iterator[Callable[[int, int], None]]:
-    with Progress(console=_progress_console) as bar:
+    with Progress(console=_progress_console, disable=not _progress_console.is_terminal) as bar:
         task = bar.add_task(words, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

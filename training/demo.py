@@ -108,7 +108,7 @@ def demo(out: Path, json_path: Path | None, headless: bool, speed: float, seed: 
     console.print(f"[yellow]{_NOTICE}[/yellow]", highlight=False)
     _claim(out)
     columns = (TextColumn("{task.description:<34}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
 
         def bar(title: str, total: int) -> Callable[[int], None]:
             task = bars.add_task(title, total=total)

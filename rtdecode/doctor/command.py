@@ -86,7 +86,7 @@ def _measure(channel: str, stream: str, markers: str, duration_s: float, console
     from rtdecode.sources.lsl_resolve import StreamQuery
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("recording the photodiode", total=duration_s)
         try:
             return measure_display(

@@ -74,6 +74,8 @@ def test_faults_are_told(csv: Path) -> None:
         (["--units", "uV", "--signal-stream", "Amp"], "signal_stream applies to XDF"),
         (["--units", "uV", "--chunk", "0"], "chunk size 0"),
         (["--units", "uV", "--wait-timeout", "0.1"], "nobody listened"),
+        (["--through", "d.onnx"], "add --out FOLDER"),
+        (["--out", "answers"], "name a decoder with --through, or leave --out out"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_says_what_to_do(csv: Path, arguments: list[str], line: str) -> None:
@@ -82,6 +84,27 @@ def test_what_is_wrong_is_one_line_that_says_what_to_do(csv: Path, arguments: li
     with pytest.raises(UserError, match=line):
         raise result.exception
     assert "\n" not in str(result.exception)
+
+
+def test_the_stream_that_nobody_listens_to_is_named(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replay.cli._PATIENCE_S", 0.1)
+    source = ["--source-id", f"test-{uuid.uuid4()}"]
+    result = CliRunner().invoke(replay, [str(csv), "--units", "uV", "--wait-timeout", "2", *source])
+    assert isinstance(result.exception, UserError)
+    said = " ".join(result.output.split())
+    assert said.count("Nobody listens to 'short' yet, so nothing is sent: ") == 1
+    assert "--no-wait, which starts at once" in said
+
+
+@pytest.mark.parametrize("extra", [["--wait-timeout", "0.1"], ["--through", "no.onnx", "--out", "answers"]])
+def test_no_bar_that_stands_still_is_left_in_a_file(
+    csv: Path, monkeypatch: pytest.MonkeyPatch, extra: list[str]
+) -> None:
+    monkeypatch.chdir(csv.parent)
+    source = [] if "--out" in extra else ["--source-id", f"test-{uuid.uuid4()}"]
+    result = CliRunner().invoke(replay, [str(csv), "--units", "uV", *source, *extra])
+    assert isinstance(result.exception, UserError)
+    assert "0%" not in result.output
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -239,6 +240,22 @@ def test_a_recording_without_markers_waits_for_its_signal_alone(source_id: str) 
     player = LslPlayer(recording, source_id=source_id)
     with playing(player):
         assert inlet_of(source_id).pull_sample(10)[0] is not None
+
+
+def test_it_names_the_stream_that_nobody_listens_to(source_id: str) -> None:
+    player = LslPlayer(make_recording(30), source_id=source_id)
+    poll = threading.Event()
+    with playing(player):
+        while player.unheard != "made":
+            poll.wait(0.01)
+        inlet = inlet_of(source_id)
+        while player.unheard != "made-markers":
+            poll.wait(0.01)
+        assert inlet.pull_sample(0.0)[0] is None
+        markers = inlet_of(f"{source_id}-markers")
+        while player.unheard is not None:
+            poll.wait(0.01)
+        assert markers.pull_sample(10)[0] == ["first"]
 
 
 def test_waiting_ends_with_one_line_when_the_time_is_up(source_id: str) -> None:

@@ -211,6 +211,20 @@ def test_one_decoder_of_several_is_compared_alone(recorded: Path) -> None:
     comparison, run = again(session_of(recorded), recorded / "meg.onnx")
     assert comparison.is_same
     assert {message.request.stream for message in run.verdicts} == {"meg"}
+    both, _ = again(session_of(recorded), recorded / "eeg.onnx", recorded / "meg.onnx")
+    assert comparison.not_given == {"on-eeg": both.verdicts_same - comparison.verdicts_same}
+    assert not both.not_given
+    said = " ".join(run_cli(session_of(recorded), "--through", recorded / "meg.onnx").output.split())
+    n = comparison.not_given["on-eeg"]
+    assert f"Decoder 'on-eeg' was not given (--through): its {n} verdicts were not compared" in said
+    assert "NOTHING WAS COMPARED" not in said
+
+
+def test_that_nothing_was_compared_is_said(recorded: Path, copied: Path) -> None:
+    (copied / "messages.jsonl").write_text("")
+    said = run_cli(copied, "--through", recorded / "eeg.onnx")
+    assert "NOTHING WAS COMPARED" in said.output
+    assert "%" not in said.output  # no bar in a file
 
 
 def test_another_decoder_only_decodes(recorded: Path, tmp_path: Path) -> None:
@@ -254,7 +268,7 @@ def test_what_differs_from_the_recording_is_named(recorded: Path, copied: Path) 
     assert not comparison.is_same
     assert (comparison.verdicts_different, comparison.onsets_different, comparison.far) == (1, 1, 1)
     assert len(comparison.differences) == 3
-    assert "recorded gap, now emitted" in " ".join(comparison.differences)
+    assert "recorded timeout, now" in " ".join(comparison.differences)
 
 
 def test_another_processor_is_told_and_excuses_the_last_bits(recorded: Path, copied: Path) -> None:

@@ -37,7 +37,8 @@ def progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     console = Console(stderr=True)
     console.print("[yellow]SIMULATED signals over loopback: latencies, no decoding[/yellow]", highlight=False)
     columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, auto_refresh=False) as bars:
+    disable = not console.is_terminal
+    with Progress(*columns, console=console, auto_refresh=False, disable=disable) as bars:
 
         def bar(title: str, total: int) -> Callable[[int], None]:
             task = bars.add_task(title, total=total)
