@@ -8,13 +8,21 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
+from index_decoder import index_channels, index_manifest, write_index_decoder
 
+from replay.player import LslPlayer
+from replay.recordings import Markers, Recording, array_reader
+from rtdecode.bus.subscriber import Subscriber
 from rtdecode.config import ServeConfig
+from rtdecode.contracts import Verdict
+from rtdecode.service import Service
 from rtdecode.sources.lsl import LslClock, MarkerInlet, StreamQuery, resolve
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "psychopy"
@@ -77,6 +85,52 @@ def test_without_a_window_the_markers_come_as_planned_and_as_noted(images: Path,
     stamps = [stamp for _, stamp in noted]
     assert all(later - earlier > 0.045 for earlier, later in pairwise(stamps))
     assert Counter(label for label, _ in noted) == dict.fromkeys(IMAGES, 4)
+
+
+def test_a_rehearsal_with_a_recording_as_the_amplifier_is_answered(images: Path, tmp_path: Path) -> None:
+    write_index_decoder(tmp_path / "d.onnx", index_manifest(window=(0, 20)))
+    player = LslPlayer(
+        Recording(
+            name=f"rehearsal-{uuid.uuid4().hex}",
+            rate_hz=256.0,
+            channels=index_channels(),
+            n_samples=5120,
+            markers=Markers(np.array([100]), ["its own, which nobody listens to"]),
+            reader=array_reader(np.zeros((5120, 3))),
+        ),
+        wait=False,
+        loop=True,
+    )
+    source_id = f"test-{uuid.uuid4().hex}"
+    config = ServeConfig(
+        streams=[{"id": "eeg", "lsl": {"source_id": player.source_id}}],
+        markers={"streams": [{"source_id": source_id}]},
+        decoders=[{"path": tmp_path / "d.onnx"}],
+        bus={"publish_port": 0, "subscribe_port": 0, "control_port": 0},
+    )
+    options = ["--without-window", "--on", "0.05", "--off", "0.05", "--repetitions", "20"]
+    options += ["--source-id", source_id, "--log", str(tmp_path / "shown.csv")]
+    n, verdicts = 20 * len(IMAGES), Counter()
+    with (
+        ThreadPoolExecutor(1) as thread,
+        subprocess.Popen([sys.executable, str(SCRIPT), str(images), *options]) as script,
+        Service(config) as service,
+        Subscriber(service.endpoints.publish, ("verdict",)) as subscriber,
+    ):
+        assert subscriber.wait_joined(10)
+        playing = thread.submit(player.run)
+        try:
+            service.connect()
+            while verdicts.total() < n:
+                received = subscriber.receive(30)
+                assert received is not None, verdicts
+                verdicts[received.message.verdict] += 1
+        finally:
+            player.stop()
+            playing.result()
+            script.terminate()
+    assert verdicts[Verdict.TIMEOUT] == 0
+    assert verdicts[Verdict.EMITTED] > n // 2
 
 
 def test_the_order_is_random_but_known_by_its_seed_and_nothing_comes_twice_in_a_row(

@@ -149,6 +149,13 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_decoded(
     assert "cannot write" in str(result.exception)
 
 
+def test_the_help_tells_what_out_holds() -> None:
+    said = " ".join(CliRunner().invoke(replay, ["--help"]).output.split())
+    assert "messages.jsonl" in said
+    assert "HEAD.npy" in said
+    assert "a row for each message" in said
+
+
 def test_a_missing_file_exits_with_code_2_and_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rtdecode", "replay", str(tmp_path / "nowhere.xdf")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
