@@ -160,6 +160,10 @@ class Broker:
         self._wake.setsockopt(zmq.SNDTIMEO, _STOP_MS)
         self._wake.connect(_WAKE)
         self._subscribers = xpub
+        self._knocks = [
+            socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+            for socket in ((xpub, xsub, router) if self._door is not None else ())
+        ]
         # Starting a thread is a full memory barrier: from here on all but the first are that thread's alone.
         self._thread = threading.Thread(
             target=self._forward, args=(xpub, xsub, router, inbox), name="broker", daemon=True
@@ -200,7 +204,7 @@ class Broker:
 
         ``worker_truncated``, ``…_oversized``, ``…_malformed``, ``…_topic``: frames that are no message;
         ``worker_forged``: a message in the service's name. ``control_malformed``: what is no question.
-        ``stranger``: connections with an unknown key.
+        ``stranger``: connections with an unknown key, or one for another service, or none.
         """
         return {**self._dropped, "stranger": 0 if self._door is None else self._door.refused}
 
@@ -261,7 +265,7 @@ class Broker:
         # Of the shared socket only its file descriptor is watched, which says that there may be news.
         news = xpub.getsockopt(zmq.FD)
         poller = zmq.Poller()
-        for watched in (*own, news):
+        for watched in (*own, *self._knocks, news):
             poller.register(watched, zmq.POLLIN)
         more = False
         try:
@@ -281,13 +285,24 @@ class Broker:
                     self._answer(router)
                 if door is not None and door.socket in ready:
                     door.answer()
+                for knock in self._knocks:
+                    if door is not None and knock in ready:
+                        knock.recv_multipart()
+                        door.turned_back()
         except BaseException as error:
             if self._on_failure is None:
                 raise
             self._on_failure(error)
         finally:
             with self._lock:
+                if self._knocks:
+                    xpub.disable_monitor()
                 xpub.close(linger=-1)
+            if self._knocks:
+                xsub.disable_monitor()
+                router.disable_monitor()
+            for knock in self._knocks:
+                knock.close(linger=0)
             for socket in own:
                 socket.close(linger=-1)
 

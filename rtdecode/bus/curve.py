@@ -108,13 +108,14 @@ class Door:
     socket
         When it has something to read, :meth:`answer`.
     refused
-        How often an unknown key was turned away.
+        How often an unknown key, or one for another service, or none was turned away.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: ServiceKeys) -> None:
         self.refused = 0
         self._keys = keys
         self._named: set[tuple[bytes, bytes]] = set()
+        self._is_told = False
         self.socket = context.socket(zmq.REP)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.bind(_DOOR)
@@ -132,6 +133,16 @@ class Door:
         else:
             status, text = b"200", b"OK"
         self.socket.send_multipart([version, request, status, text, (name or "").encode(), b""])
+
+    def turned_back(self) -> None:
+        """Count a client that never came as far as to show an allowed or unknown key."""
+        self.refused += 1
+        if not self._is_told:  # nothing tells its address
+            self._is_told = True
+            _log.warning(
+                "refused a client without keys, or with another service's public key: give it its file of "
+                "`rtdecode keys` with --keys; more such are only counted, as strangers"
+            )
 
     def _tell(self, address: bytes, key: bytes) -> None:
         if (

@@ -47,6 +47,9 @@ _REPAIR_S = 1.0
 _MAX_TOPICS = 10_000
 """Topics whose sequence numbers are remembered; those heard first are forgotten."""
 
+_SILENT_S = 5.0
+"""Silence that a person is told of; a live service has a heartbeat each second."""
+
 _WAKE_S = 0.2
 """How often an idle wait looks whether it should end; messages never wait for it."""
 
@@ -119,6 +122,8 @@ class Subscriber:
         self._endpoint = endpoint
         self._secured = secured is not None
         self._turned_away: zmq.Socket[bytes] | None = self._socket.get_monitor_socket(_TURNED_AWAY)
+        self._heard_at = time.monotonic()
+        self._is_told = False  # that nothing comes
         self._socket.connect(endpoint)
 
     def wait_joined(self, timeout_s: float) -> bool:
@@ -170,7 +175,9 @@ class Subscriber:
         """Wait for whatever comes next, and take it; False if nothing comes."""
         if not self._socket.poll(milliseconds(timeout_s)):
             self._tell_if_turned_away()
+            self._tell_if_silent()
             return False
+        self._heard_at, self._is_told = time.monotonic(), False
         frames = self._socket.recv_multipart()
         if frames == [WELCOME]:
             self._probe_anew()
@@ -196,6 +203,8 @@ class Subscriber:
             self._socket.unsubscribe(self._probe)
             self._probe = b""
             self.joined.set()
+            while self._turned_away is not None and self._turned_away.poll(0):
+                self._turned_away.recv_multipart()  # of a service that is no more
 
     def _sort_in(self, received: Received) -> None:
         """Make a message ready, after what should have come before it."""
@@ -279,15 +288,29 @@ class Subscriber:
 
     def _tell_if_turned_away(self) -> None:
         """Say once why nothing comes, where the service shut the door."""
-        if self._turned_away is None or self.joined.is_set() or not self._turned_away.poll(0):
+        if self._turned_away is None or not self._turned_away.poll(0):
             return
         self._watch_the_door_no_more()
+        self._is_told = True
         _log.warning(
             "the service at %s turns this client away: %s",
             self._endpoint,
             "it does not allow this client's key, or another service is meant by it"
             if self._secured
             else "it demands keys; name this client's file",
+        )
+
+    def _tell_if_silent(self) -> None:
+        """Say once in each silence that nothing comes."""
+        if self._is_told or time.monotonic() - self._heard_at < _SILENT_S:
+            return
+        self._is_told = True
+        _log.warning(
+            "nothing has come from the service at %s for %g s: it has gone, or waits for its streams"
+            if self.joined.is_set()
+            else "no service answers at %s for %g s: start `rtdecode serve`, or name its publish_port",
+            self._endpoint,
+            _SILENT_S,
         )
 
     def _watch_the_door_no_more(self) -> None:

@@ -128,8 +128,25 @@ def test_others_get_and_give_nothing_and_disturb_nobody(
         assert len(refusals) == 1  # told once, however often it tries
         assert "127.0.0.1" in refusals[0]
     else:
-        assert broker.dropped()["stranger"] == 0
+        assert broker.dropped()["stranger"] > 0
         assert not refusals
+        told = [record.getMessage() for record in caplog.records if "without keys, or" in record.getMessage()]
+        assert len(told) == 1
+
+
+def test_a_subscriber_is_told_when_a_service_with_keys_takes_the_place_of_one_without(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broker(port: int, keys: ServiceKeys | None) -> Broker:
+        return Broker("127.0.0.1", port, 0, 0, lambda _: ControlReply(ok=True), clock=lambda: 0.0, keys=keys)
+
+    with broker(0, None) as plain:
+        endpoint = plain.endpoints.publish
+        subscriber = Subscriber(endpoint)
+        assert subscriber.wait_joined(TIMEOUT_S)
+    with subscriber, broker(int(endpoint.rpartition(":")[2]), ServiceKeys.load(folder)):
+        while "it demands keys" not in caplog.text:
+            assert subscriber.receive(0.01) is None
 
 
 def test_a_client_with_keys_trusts_no_service_without(lab: Path, status: StatusMessage) -> None:

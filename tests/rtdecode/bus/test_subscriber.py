@@ -88,6 +88,35 @@ def test_nothing_comes_from_nobody() -> None:
         assert subscriber.receive(0.01) is None
 
 
+def test_a_person_is_told_once_that_nobody_answers(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtdecode.bus.subscriber._SILENT_S", 0.0)
+    with Subscriber("tcp://127.0.0.1:9") as subscriber:
+        for _ in range(3):
+            assert subscriber.receive(0.01) is None
+    assert [record.getMessage().partition(" for ")[0] for record in caplog.records] == [
+        "no service answers at tcp://127.0.0.1:9"
+    ]
+
+
+def test_each_silence_of_a_service_is_told_once(
+    status: StatusMessage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        Broker("127.0.0.1", 0, 0, 0, lambda _: ControlReply(ok=True), clock=lambda: 0.0) as broker,
+        Subscriber(broker.endpoints.publish, ("status",)) as subscriber,
+    ):
+        assert subscriber.wait_joined(TIMEOUT_S)
+        monkeypatch.setattr("rtdecode.bus.subscriber._SILENT_S", 0.0)
+        for n in (1, 2):
+            broker.publish(status)
+            assert subscriber.receive(TIMEOUT_S) is not None
+            for _ in range(3):
+                assert subscriber.receive(0.0) is None
+            assert caplog.text.count("nothing has come from the service") == n
+
+
 def test_messages_that_come_while_joining_are_kept(status: StatusMessage) -> None:
     context = zmq.Context()
     with context.socket(zmq.XPUB) as service:
