@@ -11,6 +11,7 @@ import numpy as np
 
 from rtdecode.contracts import Quality, Verdict
 from rtdecode.errors import MismatchError, shorten
+from rtdecode.gap_log import GapLog
 from rtdecode.signal.bridging import GapPolicy
 from rtdecode.signal.clock_shifts import ClockShifts
 from rtdecode.signal.markers import Marker, TriggerDetector, TriggerSettings
@@ -206,6 +207,7 @@ class Connection:
             bindings = [decoder.bind(stream_id, facts.channels, facts.rate_hz, bad) for decoder in group]
             self._lanes.append(_Lane(track, bindings[0], {decoder.name: decoder for decoder in group}))
         self._triggers = [self._trigger(trigger) for trigger in triggers]
+        self._gaps = GapLog(stream_id, first_segment)
 
     @property
     def next_segment(self) -> int:
@@ -295,11 +297,14 @@ class Connection:
         if self._shifts.shift_s == 0.0:
             self._n_doubted = 0
         times = times - self._delay_s
-        return [
+        requests = [
             request
             for lane in self._lanes
             for request in lane.track.feed(Chunk(lane.binding.select(samples), stamps, times, arrival))
         ]
+        if self._lanes:
+            self._gaps.follow(self._lanes[0].track.segment, arrival)
+        return requests
 
     def take(self, now: float) -> list[Job | Ending]:
         """Windows that are complete, and requests that ended without one, since the last call."""

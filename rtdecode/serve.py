@@ -61,6 +61,12 @@ def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
             where.subscribe,
             where.control,
         )
+        if service.clients is not None:
+            log.info(
+                "keys: all is encrypted; %d clients may connect: %s",
+                len(service.clients),
+                ", ".join(service.clients) or "make one with `rtdecode keys make`, and start anew",
+            )
         if service.journal_folder is not None:
             log.info("journal: %s", service.journal_folder)
         if service.health_url is not None:

@@ -92,6 +92,7 @@ class Service:
                 self._strides_ms[stream, decoder.name] = entry.stride_ms
         self._decoders = list(loaded.values())
         bus = config.bus
+        self._keys = None if bus.keys is None else ServiceKeys.load(bus.keys)
         self._broker = Broker(
             bus.host,
             bus.publish_port,
@@ -99,7 +100,7 @@ class Service:
             bus.control_port,
             self._on_control,
             clock=self._clock.now,
-            keys=None if bus.keys is None else ServiceKeys.load(bus.keys),
+            keys=self._keys,
             on_forwarded=self._on_forwarded,
             on_failure=self._fail,
         )
@@ -148,6 +149,11 @@ class Service:
     def endpoints(self) -> Endpoints:
         """Where the bus listens, once entered."""
         return self._broker.endpoints
+
+    @property
+    def clients(self) -> list[str] | None:
+        """Names of the clients that may connect; None where keys are not asked for."""
+        return None if self._keys is None else sorted(self._keys.allowed.values())
 
     @property
     def journal_folder(self) -> Path | None:
@@ -201,6 +207,11 @@ class Service:
         UserError
             If a stream does not come in time, or does not fit its decoders.
         """
+        wanted = [
+            *(f"{stream.id} ({stream.lsl})" for stream in self._config.streams),
+            *(f"markers ({query})" for query in self._config.markers.streams),
+        ]
+        log.info("waiting up to %g s for streams: %s", self._config.service.wait_s, "; ".join(wanted))
         with ThreadPoolExecutor(len(self._feeds), thread_name_prefix="connect") as pool:
             pending = {pool.submit(feed.connect, self._config.service.wait_s) for feed in self._feeds}
             while pending:  # in slices: on Windows Ctrl-C does not end a wait

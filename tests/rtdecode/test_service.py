@@ -81,6 +81,7 @@ def test_with_keys_it_speaks_only_with_clients_on_its_list(lab: Lab, decoder: Pa
         update={"bus": config.bus.model_copy(update={"host": "0.0.0.0", "keys": tmp_path / "keys"})}  # noqa: S104
     )
     with Service(config) as service:
+        assert service.clients == ["watch"]
         where = service.endpoints
         control = f"tcp://127.0.0.1:{where.control.rpartition(':')[2]}"
         with ControlClient(control, keys=key) as client:
