@@ -21,7 +21,7 @@ import zmq
 from rtdecode.bus import Broker, ControlClient, Publisher, Subscriber, WireError
 from rtdecode.bus.sockets import HIGH_WATER_MARK, PROBE, WELCOME
 from rtdecode.bus.wire import MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, decode, encode, floats
-from rtdecode.contracts import ControlReply, StatusMessage
+from rtdecode.contracts import ControlReply, ServiceState, StatusMessage
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
@@ -350,7 +350,9 @@ def test_a_stuck_subscriber_costs_others_nothing_and_knows_what_it_missed(
         got = 0
         while stuck.receive(0.1) is not None:
             got += 1
-        broker.publish(status.model_copy(update={"state": "stopped", "sequences": broker.sequences()}))
+        broker.publish(
+            status.model_copy(update={"state": ServiceState.STOPPED, "sequences": broker.sequences()})
+        )
         for received in stuck:
             got += 1
             if isinstance(received.message, StatusMessage) and received.message.state == "stopped":
