@@ -13,7 +13,7 @@ from rtdecode.contracts import Quality, Verdict
 from rtdecode.errors import MismatchError, shorten
 from rtdecode.gap_log import GapLog
 from rtdecode.signal.bridging import GapPolicy
-from rtdecode.signal.clock_shifts import ClockShifts
+from rtdecode.signal.clock_shifts import FEWEST_MARKERS, set_clock
 from rtdecode.signal.markers import Marker, TriggerDetector, TriggerSettings
 from rtdecode.signal.track import Chunk, Closed, Cut, Track
 
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from rtdecode.config import QualitySettings, ServiceSettings, TriggerChannel
     from rtdecode.contracts import Channel, Request
     from rtdecode.decoder import Binding, Decoder
+    from rtdecode.signal.clock_shifts import ClockShifts
     from rtdecode.sources.base import StreamDescription
-
-_FEWEST_DOUBTED = 2
 
 
 log = logging.getLogger(__name__)
@@ -144,6 +143,8 @@ class Connection:
         Strides of the decoders in continuous mode, by name, milliseconds of the recording.
     first_segment
         Index of its first segment: connections of one stream count on.
+    shifts
+        Whether the stream's clock was set: connections of one stream hand it on.
 
     Raises
     ------
@@ -164,6 +165,7 @@ class Connection:
         bad: Collection[str],
         strides_ms: Mapping[str, float],
         first_segment: int,
+        shifts: ClockShifts,
     ) -> None:
         self.facts = facts
         self._stream_id = stream_id
@@ -171,7 +173,7 @@ class Connection:
         self._marker_delay_s = marker_delay_s
         # In a replay that runs faster, a second of the recording lasts less.
         self._delay_s = facts.delay_s / facts.speed
-        self._shifts = ClockShifts(1 / (facts.rate_hz * facts.speed), settings.gap_s)
+        self._shifts = shifts
         self._n_doubted = 0  # running markers that came since the clock was found off
         policy = GapPolicy(settings.gap_policy, settings.max_bridged_samples)
         groups: dict[str, list[Decoder]] = {}
@@ -208,6 +210,7 @@ class Connection:
             self._lanes.append(_Lane(track, bindings[0], {decoder.name: decoder for decoder in group}))
         self._triggers = [self._trigger(trigger) for trigger in triggers]
         self._gaps = GapLog(stream_id, first_segment)
+        shifts.connect(1 / (facts.rate_hz * facts.speed))  # only now that nothing can fail any more
 
     @property
     def next_segment(self) -> int:
@@ -228,9 +231,9 @@ class Connection:
     def doubt(self) -> str:
         """Why its markers are refused now: its clock was set and theirs was not. Empty if they are not.
 
-        One marker may have been on its way as the clock was set, so it takes two.
+        It takes more markers than must be seen of a sender whose clock was set, too.
         """
-        return self._shifts.reason if self._n_doubted >= _FEWEST_DOUBTED else ""
+        return set_clock(self._shifts.shift_s) if self._n_doubted > FEWEST_MARKERS else ""
 
     def triggers(
         self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
@@ -266,16 +269,17 @@ class Connection:
         index
             Counts the accepted markers of the session.
         """
-        is_doubted = self._shifts.doubts(marker)
+        follows = self._shifts.follows(marker)
         if marker.sample is None:
-            self._n_doubted = self._n_doubted + 1 if is_doubted else 0
-        doubt = self._shifts.reason if is_doubted else ""
+            self._n_doubted = self._n_doubted + 1 if self._shifts.shift_s and not follows else 0
         delayed = replace(
             marker,
             time=marker.time + self._marker_delay_s / self.facts.speed,
             shift=round(self._marker_delay_s * self.facts.rate_hz),
         )
-        return [request for lane in self._lanes for request in lane.track.mark(delayed, index, doubt=doubt)]
+        return [
+            request for lane in self._lanes for request in lane.track.mark(delayed, index, follows=follows)
+        ]
 
     def feed(
         self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
@@ -291,16 +295,16 @@ class Connection:
         arrival
             When the chunk arrived, seconds of our clock.
         """
-        if self._shifts.add(times, arrival):
-            for lane in self._lanes:
-                lane.track.doubt(self._doubts_delayed, self._shifts.reason)
+        self._shifts.add(times, arrival)
         if self._shifts.shift_s == 0.0:
             self._n_doubted = 0
         times = times - self._delay_s
         requests = [
             request
             for lane in self._lanes
-            for request in lane.track.feed(Chunk(lane.binding.select(samples), stamps, times, arrival))
+            for request in lane.track.feed(
+                Chunk(lane.binding.select(samples), stamps, times, arrival), shift_s=self._shifts.shift_s
+            )
         ]
         if self._lanes:
             self._gaps.follow(self._lanes[0].track.segment, arrival)
@@ -337,12 +341,6 @@ class Connection:
         """Use other bindings for the windows that are taken from now on."""
         for lane, binding in zip(self._lanes, bindings, strict=True):
             lane.binding = binding
-
-    def _doubts_delayed(self, marker: Marker) -> bool:
-        """Whether a marker's time means nothing any more, told by when it was sent and came."""
-        return self._shifts.doubts(
-            replace(marker, time=marker.time - self._marker_delay_s / self.facts.speed)
-        )
 
     def _ready(self, lane: _Lane, item: Cut | Closed) -> Job | Ending:
         decoder = lane.decoders[item.request.decoder]

@@ -29,6 +29,7 @@ from rtdecode.contracts import (
     VerdictMessage,
 )
 from rtdecode.errors import UserError
+from rtdecode.signal.clock_shifts import ClockShifts
 from rtdecode.signal.ledger import Ledger
 from rtdecode.signal.track import Closed
 
@@ -63,6 +64,7 @@ class _Stream:
     """
 
     decoders: list[Decoder]
+    shifts: ClockShifts
     inbox: list[tuple[int, Marker]] = field(default_factory=list)
     connection: Connection | None = None
     simulated: bool = False
@@ -127,7 +129,9 @@ class Engine:
         recorder: Recorder | None = None,
     ) -> None:
         _check_names(decoders)
-        self._streams = {stream: _Stream(list(group)) for stream, group in decoders.items()}
+        self._streams = {
+            stream: _Stream(list(group), ClockShifts(settings.gap_s)) for stream, group in decoders.items()
+        }
         self._gate = gate
         self._clock = clock
         self._settings = settings
@@ -197,6 +201,7 @@ class Engine:
                     name: stride_ms for (of, name), stride_ms in self._strides_ms.items() if of == stream_id
                 },
                 first_segment=stream.next_segment,
+                shifts=stream.shifts,
             )
             with self._lock:
                 stream.connection = connection

@@ -367,8 +367,8 @@ class SignalFeed(Feed):
             self._around.alarms.begin(
                 AlarmCode.CLOCK,
                 self.name,
-                f"stream {self.name}: markers are not answered, because {doubt}; if its clock stays so, "
-                "start its sender again",
+                f"stream {self.name}: markers are not answered, because {doubt}; set its clock right, or "
+                "start the service again if it is right now",
             )
         else:
             self._around.alarms.end(

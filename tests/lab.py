@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 RATE_HZ = 256.0
 
-AGE_S = 10.0
-"""How old the first sample is when it is sent."""
+AGE_S = 20.0
+"""How old the very first sample is when it is sent."""
 
 
 class Lab:
@@ -31,6 +31,7 @@ class Lab:
 
     def __init__(self) -> None:
         self.source_id = f"lab-{uuid.uuid4().hex}"
+        self.age_s = AGE_S
         self.plug_in()
         self.experiment = pylsl.StreamOutlet(
             pylsl.StreamInfo("experiment", "Markers", 1, 0, "string", f"{self.source_id}-markers")
@@ -45,8 +46,10 @@ class Lab:
                 node.append_child_value(key, value)
         self.amplifier: pylsl.StreamOutlet | None = pylsl.StreamOutlet(info)
         # Samples are sent as soon as a test wants them, and none may be stamped before it could be taken.
-        self.start = pylsl.local_clock() - AGE_S
+        self.start = pylsl.local_clock() - self.age_s
         self.n_samples = 0
+        # Nor may they come back older than they were: that would be a clock that was set back meanwhile.
+        self.age_s /= 2
 
     def unplug(self) -> None:
         self.amplifier = None
@@ -72,7 +75,7 @@ class Lab:
             markers={"streams": [{"source_id": f"{self.source_id}-markers"}]},
             decoders=[{"path": decoder, "stride_ms": stride_ms} for decoder in decoders],
             bus={"publish_port": 0, "subscribe_port": 0, "control_port": 0},
-            service={"stale_s": 10 * AGE_S, **service},
+            service={"stale_s": 5 * AGE_S, **service},
         )
 
 

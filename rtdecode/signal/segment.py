@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtdecode.signal.alignment import Alignment, SampleClock
+from rtdecode.signal.alignment import START_S, Alignment, SampleClock
 from rtdecode.signal.bridging import Bridges
+from rtdecode.signal.clock_shifts import set_clock
 from rtdecode.signal.front_end import FrontEnd
 from rtdecode.signal.quality import Screening
 from rtdecode.signal.ring import NotYetError, Ring
@@ -96,11 +97,14 @@ class Segment:
         self.origin = origin
         self.warmup_samples = signal.warmup_samples
         self.ended = False
+        self.shift_s = 0.0
+        """How far the clock that stamped it is off (:class:`~rtdecode.signal.clock_shifts.ClockShifts`)."""
         self.ring = Ring(capacity, n_channels)
         self.bridges = Bridges()
         self.screening = Screening(
             [channel.name for channel in signal.channels], signal.rate_hz, capacity, max_peak_to_peak
         )
+        self._start = math.ceil(START_S * signal.rate_hz)
         self._front_end = FrontEnd(signal.front_end, n_channels, signal.rate_hz)
         self._clock = SampleClock(signal.rate_hz, capacity, speed=speed)
         self._provenance = Ring(capacity, 3, np.float64)
@@ -119,6 +123,11 @@ class Segment:
     def trusted(self) -> int:
         """Number of samples that belong to this segment beyond doubt (:class:`SampleClock`)."""
         return self._clock.trusted
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it has gone on for so long that a marker is answered, or will not go on."""
+        return self.ended or self.end >= self._start
 
     def known(self, samples: int) -> int:
         """How many samples had to come before the first ``samples`` were trusted."""
@@ -164,6 +173,18 @@ class Segment:
         if marker.sample is None:
             return self._clock.precedes(marker.time)
         return self.ended and marker.sample >= self.origin + self.n_received
+
+    def doubt(self, marker: Marker, *, follows: bool) -> str:
+        """Why a marker's time means nothing in this segment so far; empty where it does.
+
+        Parameters
+        ----------
+        marker
+            One that tells its sample is never in doubt.
+        follows
+            Whether its sender's clock was set with the stream's.
+        """
+        return set_clock(self.shift_s) if self.shift_s and marker.sample is None and not follows else ""
 
     def locate(self, marker: Marker) -> Alignment:
         """Find the sample of a marker's onset; it may lie outside where the marker itself is a sample.

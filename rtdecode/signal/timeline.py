@@ -95,7 +95,8 @@ class Timeline:
     ends the segment if they do not come back.
 
     What is no number never gets further: the last number of its channel is held.
-    Where the gap policy allows, a jump forwards is bridged instead, and the segment goes on.
+    Where the gap policy allows, a jump forwards is bridged instead, and the segment goes on; not so where a
+    clock was set, as nothing was lost then.
 
     Parameters
     ----------
@@ -147,6 +148,7 @@ class Timeline:
         self._n_taken = 0  # of the last piece
         self._last_time = math.nan
         self._last: Chunk | None = None  # of one sample
+        self._shift_s = 0.0
 
     @property
     def index(self) -> int:
@@ -164,8 +166,16 @@ class Timeline:
         """How many samples were put in for lost ones."""
         return self._n_bridged
 
-    def pieces(self, chunk: Chunk) -> Iterator[Piece]:
+    def pieces(self, chunk: Chunk, shift_s: float = 0.0) -> Iterator[Piece]:
         """Split the next chunk where its stamps jump, and into what fits the rings beside the longest window.
+
+        Parameters
+        ----------
+        chunk
+            The samples.
+        shift_s
+            How far the clock that stamped the last of them is off: that is noted on each segment that begins
+            with one of them, and on the one that runs at the end.
 
         Yields
         ------
@@ -175,6 +185,7 @@ class Timeline:
         times = chunk.times
         if not len(times):
             return
+        self._shift_s = shift_s
         samples, held = self._holder.process(chunk.samples)
         if held is not None:
             chunk = replace(chunk, samples=samples, held=held)
@@ -196,6 +207,7 @@ class Timeline:
                     rest = rest.part(self._n_taken, len(rest.times))
                     yield Piece(rest, is_jump=True)
                 is_jump = False
+        self._segments[-1].shift_s = shift_s
 
     def append(self, piece: Piece) -> Segment:
         """Add a piece to the running segment, or to a new one after a jump, and return that."""
@@ -213,6 +225,7 @@ class Timeline:
                 max_peak_to_peak=self._max_peak_to_peak,
                 speed=self._speed,
             )
+            running.shift_s = self._shift_s
             self._segments = [*self._segments[-1:], running]
         self._n_taken = self._segments[-1].append(chunk, is_bridge=piece.is_bridge)
         if piece.is_bridge:
@@ -238,7 +251,7 @@ class Timeline:
     def _bridge(self, after: Chunk) -> Chunk | None:
         """Samples to put in before one whose stamp has jumped, if the gap is to be bridged."""
         before = self._last
-        if before is None:
+        if before is None or self._shift_s or self._segments[-1].shift_s:
             return None
         n = self._policy.n_lost(float(after.times[0]) - self._last_time, self._period_s)
         if n < 1:
@@ -250,8 +263,16 @@ class Timeline:
             after.arrival,
         )
 
-    def find(self, marker: Marker) -> Place | NoPlace | None:
-        """Look for a marker in the segments held; None while it cannot be said."""
+    def find(self, marker: Marker, *, follows: bool = False) -> Place | NoPlace | None:
+        """Look for a marker in the segments held; None while it cannot be said.
+
+        Parameters
+        ----------
+        marker
+            What to look for.
+        follows
+            Whether its sender's clock was set with the stream's; else it lies nowhere in segments whose was.
+        """
         if not self._segments:
             return None
         oldest, running = self._segments[0], self._segments[-1]
@@ -260,6 +281,9 @@ class Timeline:
             reason = "the stamps were set back and passed the onset twice"
             return NoPlace(Verdict.GAP, reason, (running.index, 1))
         if covering:
+            if doubt := covering[0].doubt(marker, follows=follows):
+                # What is late at first may yet come as usual.
+                return NoPlace(Verdict.GAP, doubt, (covering[0].index, 1)) if covering[0].is_begun else None
             return self._certain(_place(covering[0], marker))
         if oldest.precedes(marker):
             return NoPlace(Verdict.GAP, "the onset lies in a gap of the stream", (running.index, 1))

@@ -12,7 +12,7 @@ from rtdecode.signal.segment import Chunk
 from rtdecode.signal.timeline import NoPlace, Place, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -87,6 +87,7 @@ class _Onset:
     """A marker and, once that can be said, where in the stream it lies; shared by its requests."""
 
     marker: Marker | None
+    follows: bool = False
     place: Place | NoPlace | None = None
 
 
@@ -130,7 +131,8 @@ class Track:
     - as a :class:`Cut`, once its window has come;
     - *warming_up*, where the window starts before the front end can be trusted, or before the first sample;
     - *gap*, where the onset lies between two segments, or in both because the stamps were set back, where
-      the window reaches across a border, or where the stamps do not tell the onset's sample yet;
+      the window reaches across a border, where the stamps do not tell the onset's sample yet, or where the
+      stream's clock had been set and the marker's had not;
     - *late*, where the marker came after its data had left the ring;
     - *overflow*, where it would have to wait, and :data:`MOST_WAITING` do already;
     - *timeout*, where the data did not come.
@@ -217,8 +219,15 @@ class Track:
         """How many samples were put in for lost ones."""
         return self._timeline.n_bridged
 
-    def feed(self, chunk: Chunk) -> list[Request]:
+    def feed(self, chunk: Chunk, *, shift_s: float = 0.0) -> list[Request]:
         """Take the next samples, any number of them; they make the requests of continuous mode.
+
+        Parameters
+        ----------
+        chunk
+            The samples.
+        shift_s
+            How far the clock that stamped the last of them is off, seconds.
 
         Raises
         ------
@@ -226,7 +235,7 @@ class Track:
             The samples have not the contract's number of channels.
         """
         requests: list[Request] = []
-        for piece in self._timeline.pieces(chunk):
+        for piece in self._timeline.pieces(chunk, shift_s):
             if self._has_news:
                 # What is complete must be cut before newer samples can take its place.
                 self._answer(copy=True)
@@ -236,7 +245,7 @@ class Track:
                 requests += self._stride(strides, segment)
         return requests
 
-    def mark(self, marker: Marker, index: int, *, doubt: str = "") -> list[Request]:
+    def mark(self, marker: Marker, index: int, *, follows: bool = False) -> list[Request]:
         """Take an accepted marker: it makes one request for each decoder that has no stride.
 
         Parameters
@@ -245,12 +254,12 @@ class Track:
             May come earlier or later than its data.
         index
             Counts the accepted markers of the session.
-        doubt
-            Why its time means nothing in this stream: its requests end as *gap*. Empty where it does.
+        follows
+            Whether its sender's clock was set with the stream's.
         """
         if self._has_news:
             self._answer(copy=True)
-        onset = _Onset(marker, self._nowhere(doubt) if doubt else None)
+        onset = _Onset(marker, follows)
         requests = []
         asked = []
         for decoder, window in self._windows.items():
@@ -267,15 +276,6 @@ class Track:
         reason = f"{MOST_WAITING} requests wait for their data already: see what sends so many markers"
         self._answers += [one.closed(Verdict.OVERFLOW, reason) for one in waiting[room:]]
         return requests
-
-    def doubt(self, doubts: Callable[[Marker], bool], reason: str) -> None:
-        """End what still waits for a marker whose time means nothing in this stream any more as *gap*."""
-        self._answer(copy=True)
-        for one in self._waiting:
-            onset = one.onset
-            if onset.place is None and onset.marker is not None and doubts(onset.marker):
-                onset.place = self._nowhere(reason)
-        self._answer(copy=True)
 
     def take(self, now: float) -> list[Cut | Closed]:
         """Answers that have become possible since the last call, in the order in which they did.
@@ -341,14 +341,11 @@ class Track:
                 decoder=strides.decoder,
             )
             _, time, arrival = segment.provenance(sample)
-            onset = _Onset(None, Place(segment, sample, 0.0, 0.0, (segment.index, sample + 1)))
+            onset = _Onset(None, place=Place(segment, sample, 0.0, 0.0, (segment.index, sample + 1)))
             deadline = self._deadline(time, arrival, strides.window)
             strides.waiting.append(_Waiting(request, onset, strides.window, deadline))
             strides.n_opened += 1
             yield request
-
-    def _nowhere(self, reason: str) -> NoPlace:
-        return NoPlace(Verdict.GAP, reason, (self.segment, 0))
 
     def _answer(self, *, copy: bool) -> None:
         """Answer what can be answered, in the order in which the stream made it possible."""
@@ -376,7 +373,7 @@ class Track:
         """Answer one request, and say since when that was possible; None while it is not."""
         onset = one.onset
         if onset.place is None and onset.marker is not None:
-            onset.place = self._timeline.find(onset.marker)
+            onset.place = self._timeline.find(onset.marker, follows=onset.follows)
         if onset.place is None:
             return None
         if isinstance(onset.place, NoPlace):
@@ -385,7 +382,10 @@ class Track:
 
     def _cut(self, one: _Waiting, place: Place, *, copy: bool) -> tuple[Point, Cut | Closed] | None:
         """Cut one window; None while its end has not come."""
-        segment = place.segment
+        segment, onset = place.segment, one.onset
+        # A clock may be found out only after a place was.
+        if onset.marker is not None and (doubt := segment.doubt(onset.marker, follows=onset.follows)):
+            return place.since, one.closed(Verdict.GAP, doubt)
         start = place.sample + one.window.first_sample
         stop = place.sample + one.window.last_sample + 1
         if start < 0 and segment.index > 0:
@@ -406,7 +406,7 @@ class Track:
             return since, one.closed(Verdict.LATE, "the window's data had been overwritten")
         return since, Cut(
             request=one.request,
-            marker=one.onset.marker,
+            marker=onset.marker,
             window=window.copy() if copy else window,
             segment=segment.index,
             start=start,

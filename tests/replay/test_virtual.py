@@ -104,6 +104,19 @@ def test_two_runs_write_the_same_bytes_whatever_the_chunks(tmp_path: Path) -> No
         ["jump:at=5,by_s=-0.2", "marker-early:share=0.2,by_s=0.4"],
         ["jump:at=5,by_s=0.5,markers=follow"],
         ["gap:at=2,for=0.5", "jump:at=7,by_s=-7,for=3"],
+        # markers of another clock that come as late, or as early, as the stream's was set
+        ["jump:at=3.63,by_s=-0.15,for=5"],
+        ["jump:at=3.63,by_s=-0.15,for=5", "marker-late:share=0.3,by_s=0.15"],
+        ["jump:at=6.5,by_s=0.5,for=3", "marker-early:share=0.3,by_s=0.5"],
+        # markers of the time when it was off that come when it is right again
+        ["jump:at=6.55,by_s=0.5,for=1", "marker-late:by_s=1,share=0.5"],
+        ["jump:at=6.55,by_s=-0.5,for=1", "marker-late:by_s=1,share=0.5"],
+        # a clock that is set while the stream is away, and one that is off from the beginning
+        ["disconnect:at=5.9,for=1", "jump:at=6.3,by_s=0.5"],
+        ["disconnect:at=5.9,for=1", "jump:at=6.3,by_s=-0.5"],
+        ["disconnect:at=5.9,for=1", "jump:at=6.3,by_s=-0.5,for=4", "gap:at=8,for=0.3"],
+        ["jump:at=0,by_s=0.5,for=6"],
+        ["gap:at=6.5,for=0.5", "jump:at=6.95,by_s=-0.2,for=4"],
         ["bursts:n=12,scatter_ms=0.5"],
         ["disconnect:at=4,for=1"],
         ["reorder:at=4,for=1"],
@@ -126,6 +139,39 @@ def test_a_faulty_recording_is_accounted_for_without_a_wrong_window(
         assert (first, last) == (label_of[message.label] - 10, label_of[message.label] + 100)
     again = run_virtual(recording(onsets), [decoder], faults=faulty, seed=1)
     assert again.messages == run.messages
+
+
+@pytest.mark.parametrize("by_s", [0.5, -0.5, 3, -100])
+def test_markers_whose_sender_follows_a_clock_are_decoded_again_after_a_few(
+    decoder: Decoder, by_s: float
+) -> None:
+    onsets = list(range(150, 3800, 91))
+    fault = parse_fault(f"jump:at=5,by_s={by_s},markers=follow")
+    run = run_virtual(recording(onsets), [decoder], faults=[fault])
+    emitted = {message.label for message in run.decoded}
+    assert all(f"m{i}" in emitted for i, onset in enumerate(onsets) if onset > 8 * 256 + abs(by_s) % 50)
+    for message, (first, _) in zip(run.decoded, run.embeddings["embedding"], strict=True):
+        assert first == onsets[int(message.label[1:])] - 10
+
+
+def test_a_late_marker_of_before_the_clock_was_set_is_decoded(decoder: Decoder) -> None:
+    onsets = list(range(150, 3800, 91))
+    faults = [parse_fault(text) for text in ("jump:at=6,by_s=0.5", "marker-late:by_s=2,share=1")]
+    run = run_virtual(recording(onsets), [decoder], faults=faults)
+    emitted = {message.label for message in run.decoded}
+    assert {f"m{i}" for i, onset in enumerate(onsets) if onset + 100 < 6 * 256} <= emitted
+    assert not any(onsets[int(label[1:])] > 6 * 256 for label in emitted)
+
+
+def test_a_clock_that_was_set_is_no_gap_to_be_bridged(decoder: Decoder) -> None:
+    onsets = list(range(150, 3800, 91))
+    settings = ServiceSettings(gap_policy="mark", max_bridged_samples=300)
+    for fault in ("jump:at=6,by_s=0.5,for=3", "jump:at=6,by_s=-0.5,for=3"):
+        faults = [parse_fault(fault), parse_fault("marker-late:by_s=1,share=0.3")]
+        run = run_virtual(recording(onsets), [decoder], settings=settings, faults=faults)
+        for message, (first, _) in zip(run.decoded, run.embeddings["embedding"], strict=True):
+            assert message.quality.bridged_samples == 0
+            assert first == onsets[int(message.label[1:])] - 10
 
 
 def test_several_decoders_answer_each_marker(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from rtdecode.connection import Connection, Job, StreamFacts
 from rtdecode.contracts import Channel, Quality
 from rtdecode.decoder import Decoder
 from rtdecode.errors import MismatchError
+from rtdecode.signal.clock_shifts import ClockShifts
 from rtdecode.signal.markers import Marker
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def connect(
         bad=bad,
         strides_ms=options.pop("strides_ms", {}),
         first_segment=0,
+        shifts=ClockShifts(0.1),
     )
 
 

@@ -289,8 +289,8 @@ def test_each_stream_gets_each_marker_and_a_trigger_its_own_sample_alone(tmp_pat
     samples[40:43, 1] = 5
     stamps = np.arange(300) / RATE_HZ
     # The second stream began 20 samples later, so that its sample of the same time has another number.
-    engine.feed("meg", samples, stamps, 20 / RATE_HZ, 0.0)
-    engine.feed("eeg", samples, stamps, 0.0, 0.0)
+    engine.feed("meg", samples, stamps, 20 / RATE_HZ, 320 / RATE_HZ)
+    engine.feed("eeg", samples, stamps, 0.0, 320 / RATE_HZ)
     for name in decoders:
         for job in engine.advance(name):
             engine.decode(job)
@@ -651,7 +651,7 @@ def test_a_trigger_whose_sample_has_no_stamp_is_dropped_and_nothing_else(decoder
     samples[[10, 30], 1] = 5
     stamps = np.arange(40) / RATE_HZ
     stamps[10] = np.nan
-    bench.engine.feed("eeg", samples, stamps, 0.0, 0.0)
+    bench.engine.feed("eeg", samples, stamps, 0.0, 320 / RATE_HZ)
     assert [message.label for message in bench.of(MarkerMessage)] == ["5"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtdecode.signal.clock_shifts import ClockShifts
+from rtdecode.signal.clock_shifts import FEWEST_MARKERS, ClockShifts, set_clock
 from rtdecode.signal.markers import Marker
 
 PERIOD_S = 0.004
@@ -21,7 +21,8 @@ class Stream:
     """Chunks in time; ``off`` is what the clock is off, ``late`` what arrives late."""
 
     def __init__(self) -> None:
-        self.shifts = ClockShifts(PERIOD_S, 0.1)
+        self.shifts = ClockShifts(0.1)
+        self.shifts.connect(PERIOD_S)
         self.now = 1000.0
         self.found = 0
 
@@ -29,32 +30,115 @@ class Stream:
         for _ in range(round(seconds / PERIOD_S / CHUNK)):
             times = self.now + np.arange(CHUNK) * PERIOD_S
             self.now += CHUNK * PERIOD_S
-            self.found += self.shifts.add(times + off, float(times[-1]) + LATENCY_S + late)
+            was_off = self.shifts.shift_s != 0
+            self.shifts.add(times + off, float(times[-1]) + LATENCY_S + late)
+            self.found += self.shifts.shift_s != 0 and not was_off
         return self.shifts.shift_s
 
     def lose(self, seconds: float) -> None:
         self.now += seconds
 
-    def doubts(self, *, off: float = 0.0, sample: int | None = None, late: float = 0.005) -> bool:
-        time = self.now + off
-        return self.shifts.doubts(Marker("m", "", time, time, arrival=self.now + late, sample=sample))
+    def mark(self, n: int = 1, *, off: float = 0.0, late: float = 0.005) -> bool:
+        """Send markers; say whether the last one's sender is believed to have been set with the stream."""
+        for i in range(n):
+            time = self.now + off
+            follows = self.shifts.follows(Marker("m", "", time, time, arrival=self.now + late + i % 2 * 0.01))
+        return follows
 
 
 @pytest.fixture
 def stream() -> Stream:
     stream = Stream()
     stream.send(2)
+    stream.mark(5)
     return stream
 
 
 @pytest.mark.parametrize("off", [0.2, 0.5, 3.0, 1000.0, -0.2, -3.0, -1000.0])
-def test_a_clock_that_was_set_is_found_and_honest_markers_are_doubted(stream: Stream, off: float) -> None:
+def test_a_clock_that_was_set_is_found_and_whose_markers_follow_is_seen_from_several(
+    stream: Stream, off: float
+) -> None:
+    stream.send(0.1)
     assert stream.send(1, off=off) == pytest.approx(-off)
     assert stream.found == 1
-    assert stream.doubts()
-    assert not stream.doubts(off=off)  # one sender stamps both
-    assert not stream.doubts(sample=7)
-    assert ("ahead" if off > 0 else "back") in stream.shifts.reason
+    assert ("ahead" if off > 0 else "back") in set_clock(stream.shifts.shift_s)
+    assert not stream.mark(20)
+    assert not stream.mark(FEWEST_MARKERS - 1, off=off)
+    assert stream.mark(off=off)  # one sender stamps both
+    assert not stream.mark()
+
+
+@pytest.mark.parametrize("off", [0.5, -0.5])
+def test_markers_that_come_as_late_as_the_clock_was_set_back_or_as_early_do_not_follow_it(
+    stream: Stream, off: float
+) -> None:
+    stream.send(0.1)
+    stream.send(1, off=off)
+    for _ in range(10):
+        assert not stream.mark(FEWEST_MARKERS - 1, late=-off)
+        assert not stream.mark()
+
+
+def test_a_sender_whose_lateness_varies_by_as_much_as_the_shift_is_not_believed(stream: Stream) -> None:
+    for _ in range(5):
+        stream.mark(late=0.5)
+    stream.send(0.1)
+    stream.send(1, off=-0.5)
+    assert not stream.mark(10, off=-0.5)
+
+
+def test_a_sender_that_was_not_heard_before_is_not_believed() -> None:
+    stream = Stream()
+    stream.send(2)
+    stream.send(1, off=-0.5)
+    assert not stream.mark(10, off=-0.5)
+
+
+def test_markers_that_came_just_before_the_clock_was_found_off_count_with_those_after(stream: Stream) -> None:
+    stream.send(0.1)
+    stream.mark(FEWEST_MARKERS - 1, off=-0.5)
+    stream.send(1, off=-0.5)
+    assert stream.mark(off=-0.5)
+
+
+@pytest.mark.parametrize("off", [0.5, -0.5, 100.0, -100.0])
+def test_a_clock_that_was_set_while_the_stream_was_away_is_found(stream: Stream, off: float) -> None:
+    stream.lose(0.7)
+    stream.shifts.connect(2 * PERIOD_S)
+    stream.shifts.connect(PERIOD_S)
+    assert stream.send(1, off=off) == pytest.approx(-off)
+    stream.shifts.connect(PERIOD_S)
+    assert stream.send(1, off=off) == pytest.approx(-off)
+    stream.lose(3)
+    stream.shifts.connect(PERIOD_S)
+    assert stream.send(1) == 0
+
+
+def test_a_stream_that_comes_back_may_be_a_little_slower_for_good(stream: Stream) -> None:
+    stream.shifts.connect(PERIOD_S)
+    assert stream.send(1, late=0.06) == 0
+    assert stream.send(0.04, off=-3, late=0.06) > 0
+    assert stream.send(1, late=0.06) == 0
+
+
+def test_a_stream_that_comes_back_with_a_backlog_is_believed_once_stamps_arrive_as_usual(
+    stream: Stream,
+) -> None:
+    stream.shifts.connect(PERIOD_S)
+    assert stream.send(0.2, late=0.5) == pytest.approx(0.5)
+    assert stream.send(0.2) == 0
+
+
+def test_stamps_of_the_future_are_wrong_from_the_beginning_and_until_the_clock_is_set_right() -> None:
+    stream = Stream()
+    assert stream.send(3, off=0.5) == pytest.approx(LATENCY_S - 0.5)
+    assert stream.send(1) == 0
+    assert stream.send(1, off=-0.5) == pytest.approx(0.5)
+
+
+def test_stamps_that_arrive_a_little_before_their_time_from_the_beginning_are_believed() -> None:
+    stream = Stream()
+    assert stream.send(3, off=0.08) == 0
 
 
 @pytest.mark.parametrize("off", [0.5, -0.5])
@@ -63,7 +147,7 @@ def test_it_stays_found_over_a_gap_and_until_the_clock_is_right_again(stream: St
     stream.lose(1)
     assert stream.send(3, off=off) == pytest.approx(-off)
     assert stream.send(1) == 0
-    assert not stream.doubts()
+    assert not stream.mark()
     assert stream.found == 1
 
 
@@ -72,10 +156,23 @@ def test_what_is_lost_late_or_both_is_no_shift(stream: Stream) -> None:
     assert stream.send(1) == 0
     assert stream.send(1, late=0.7) == 0
     stream.lose(2)
-    assert stream.send(1, late=0.4) == 0
+    assert stream.send(1, late=0.07) == 0
     stream.lose(0.3)
     assert stream.send(1) == 0
     assert not stream.found
+
+
+def test_what_comes_much_later_than_usual_after_a_loss_is_believed_once_it_comes_as_usual(
+    stream: Stream,
+) -> None:
+    stream.lose(2)
+    assert stream.send(1, late=0.4) == pytest.approx(0.4)
+    assert stream.send(0.2) == 0
+
+
+def test_a_clock_that_was_set_back_within_a_gap_is_found(stream: Stream) -> None:
+    stream.lose(2)
+    assert stream.send(1, off=-0.4) == pytest.approx(0.4)
 
 
 def test_a_backlog_at_the_beginning_makes_no_later_gap_a_shift() -> None:
@@ -101,9 +198,12 @@ def test_a_clock_that_drifts_into_the_future_long_after_a_gap_is_not_this_faults
 
 
 def test_a_stamp_that_is_no_number_changes_nothing(stream: Stream) -> None:
-    assert not stream.shifts.add(np.full(3, math.nan), stream.now)
-    assert not stream.shifts.add(np.empty(0), stream.now)
+    stream.shifts.add(np.full(3, math.nan), stream.now)
+    stream.shifts.add(np.empty(0), stream.now)
+    stream.shifts.follows(Marker("m", "", math.nan, math.nan, arrival=stream.now))
     assert stream.send(1) == 0
+    stream.shifts.add(np.full(3, math.nan), stream.now)
+    assert stream.send(1, off=-0.5) == pytest.approx(0.5)
 
 
 @given(
@@ -118,7 +218,8 @@ def test_a_clock_that_drifts_and_a_network_that_became_slower_make_one_wrong_sta
     ppm: float, latency_s: float, worse_s: float, off_s: float, stays: bool
 ) -> None:
     """100 ppm are 60 ms in ten minutes: more than stamps may arrive late after a jump."""
-    shifts = ClockShifts(PERIOD_S, 0.1)
+    shifts = ClockShifts(0.1)
+    shifts.connect(PERIOD_S)
     n, at = 100, 1500
     for i in range(at + 50):
         taken = (i + 1) * n * PERIOD_S
