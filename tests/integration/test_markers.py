@@ -34,7 +34,8 @@ class Lab:
 
     def __init__(self) -> None:
         self.source_id = f"markers-{uuid.uuid4().hex}"
-        self.start = pylsl.local_clock()
+        # All of it is past before any is sent: samples that arrive before their time come from a wrong clock.
+        self.start = pylsl.local_clock() - (N_SAMPLES + 1) / RATE_HZ
         info = pylsl.StreamInfo("amplifier", "EEG", 4, RATE_HZ, "float32", self.source_id)
         channels = info.desc().append_child("channels")
         for name, kind in [*((c.name, "EEG") for c in index_channels()), ("TRIG", "stim")]:
