@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from replay.comparison import Comparison
+    from rtdecode.answers import Emit
     from rtdecode.config import TriggerChannel
     from rtdecode.connection import Job
     from rtdecode.contracts import Message
     from rtdecode.decoder import Decoder
-    from rtdecode.engine import Emit
     from rtdecode.journal.reader import Entry, RecordedSession
     from rtdecode.journal.session import SessionDecoder
 

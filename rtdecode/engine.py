@@ -6,52 +6,36 @@ code, and a virtual run is the same to the last byte each time.
 Data take one way through it::
 
     marker ─▶ MarkerGate ─▶ inbox of each stream ─▶ Connection.mark ┐
-    chunk ────────────────────────────────────────▶ Connection.feed ┴▶ Job ─▶ Decoder.run ─▶ messages
+    chunk ────────────────────────────────────────▶ Connection.feed ┴▶ Job ─▶ Answers ─▶ messages
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from rtdecode.answers import Answers
 from rtdecode.config import QualitySettings
 from rtdecode.connection import Connection, Ending, Job, StreamFacts
-from rtdecode.contracts import (
-    EmbeddingMessage,
-    MarkerMessage,
-    Request,
-    Stamps,
-    Verdict,
-    VerdictMessage,
-)
+from rtdecode.contracts import Request, Verdict
 from rtdecode.errors import UserError
 from rtdecode.signal.clock_shifts import ClockShifts
-from rtdecode.signal.ledger import Ledger
 from rtdecode.signal.track import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+
+    from rtdecode.answers import Emit
     from rtdecode.config import ServiceSettings, TriggerChannel
-    from rtdecode.contracts import Accounts, Message
+    from rtdecode.contracts import Accounts
     from rtdecode.decoder import Binding, Decoder
     from rtdecode.gate import MarkerGate
     from rtdecode.recorder import Recorder
     from rtdecode.signal.markers import Marker
     from rtdecode.sources.base import Clock
-
-log = logging.getLogger(__name__)
-
-
-class Emit(Protocol):
-    """Where messages go."""
-
-    def __call__(self, message: Message, payload: Sequence[np.ndarray] = ()) -> None:
-        """Take a message, with its payload frames; called from any thread."""
 
 
 @dataclass(slots=True)
@@ -135,14 +119,13 @@ class Engine:
         self._gate = gate
         self._clock = clock
         self._settings = settings
-        self._emit = emit
+        self._answers = Answers(clock, emit, marker_delay_s)
         self._quality = quality or QualitySettings()
         self._strides_ms = dict(strides_ms or {})
         self._triggers = tuple(triggers)
         self._marker_delay_s = marker_delay_s
         self._recorder = recorder
-        self._ledger = Ledger()
-        # Guards gate, ledger, which streams are connected and what is in their inboxes.
+        # Guards the gate, which streams are connected and what is in their inboxes.
         self._lock = threading.Lock()
         # Held while a stream is bound to its decoders.
         self._binding = threading.Lock()
@@ -151,8 +134,7 @@ class Engine:
 
     def accounts(self) -> Accounts:
         """Both ledgers as they stand."""
-        with self._lock:
-            return self._ledger.accounts()
+        return self._answers.accounts()
 
     @property
     def simulated(self) -> bool:
@@ -265,7 +247,7 @@ class Engine:
                 self._recorder.disconnected(stream_id, verdict, reason)
         self._open_requests(connection, markers)
         for ending in connection.close(verdict, reason):
-            self._conclude(ending)
+            self._answers.end(ending)
 
     def close(self, verdict: Verdict, reason: str) -> None:
         """Disconnect every stream; only once no thread feeds one any more."""
@@ -286,19 +268,7 @@ class Engine:
         with self._admission:
             with self._lock:
                 admission = self._gate.admit(marker, is_code=stream_id is not None)
-                self._ledger.admit(admission.fate)
-            self._emit(
-                MarkerMessage(
-                    simulated=self.simulated,
-                    source=marker.source,
-                    label=admission.label,
-                    stimulus_id=admission.stimulus_id,
-                    fate=admission.fate,
-                    index=admission.index,
-                    stamp=marker.stamp,
-                    reason=admission.reason,
-                )
-            )
+            self._answers.admit(marker, admission, simulated=self.simulated)
             with self._lock:
                 if self._recorder is not None:
                     self._recorder.admitted(marker, stream_id)
@@ -341,7 +311,7 @@ class Engine:
             connection.rebind(rebound)
         # Before the chunk is fed: a chunk may be longer than what the ring keeps.
         self._open_requests(connection, markers)
-        self._open(connection.feed(samples, stamps, times, arrival))
+        self._answers.open(connection.feed(samples, stamps, times, arrival))
 
     def advance(self, stream_id: str) -> list[Job]:
         """Open requests for new markers, end what cannot be answered, and return the windows now complete."""
@@ -359,7 +329,7 @@ class Engine:
         jobs = []
         for item in items:
             if isinstance(item, Ending):
-                self._conclude(item)
+                self._answers.end(item)
             else:
                 jobs.append(item)
         return jobs
@@ -371,61 +341,12 @@ class Engine:
 
     def decode(self, job: Job) -> None:
         """Run the decoder on one window and publish what it says, or why it says nothing."""
-        try:
-            verdict, reason = self._decode(job)
-        except Exception as error:
-            log.exception("decoder %s failed on %s", job.decoder.name, job.cut.request)
-            verdict, reason = Verdict.FAILED, f"{type(error).__name__}: {error}"
-        self.end(job, verdict, reason)
-
-    def _decode(self, job: Job) -> tuple[Verdict, str]:
-        cut, decoder = job.cut, job.decoder
-        marker = cut.marker
-        start = self._clock.now()
-        outputs = decoder.run(cut.window[np.newaxis], job.binding.repair)
-        end = self._clock.now()
-        if not job.track.holds(cut):
-            return Verdict.LATE, "the window left the ring while the decoder ran"
-        embeddings = [outputs[head.name][0] for head in decoder.manifest.heads]
-        if not all(np.isfinite(embedding).all() for embedding in embeddings):
-            return Verdict.FAILED, "the decoder's output is not finite"
-        self._emit(
-            EmbeddingMessage(
-                simulated=job.facts.simulated or decoder.manifest.simulated,
-                request=cut.request,
-                label="" if marker is None else marker.label,
-                stimulus_id=None if marker is None else marker.stimulus_id,
-                decoder_sha256=decoder.sha256,
-                segment=cut.segment,
-                onset_sample=cut.onset_sample,
-                residual_us=cut.residual_us,
-                uncertainty_us=cut.uncertainty_us,
-                stamps=Stamps(
-                    marker_host="" if marker is None else marker.host,
-                    marker_source=None if marker is None else marker.stamp,
-                    marker_corrected=None if marker is None else marker.time,
-                    marker_arrival=None if marker is None else marker.arrival,
-                    data_host=job.facts.host,
-                    data_source=cut.data_source,
-                    data_corrected=cut.data_corrected,
-                    data_arrival=cut.data_arrival,
-                    inference_start=start,
-                    inference_end=end,
-                ),
-                quality=job.quality,
-                heads=decoder.head_outputs,
-                stream_delay_s=job.facts.delay_s,
-                marker_delay_s=self._marker_delay_s,
-                latency_comparable=job.facts.latency_comparable,
-            ),
-            embeddings,
-        )
-        return Verdict.EMITTED, ""
+        self.end(job, *self._answers.decode(job))
 
     def end(self, job: Job, verdict: Verdict, reason: str) -> None:
         """End a window's request."""
         closed = Closed(job.cut.request, job.cut.marker, verdict, reason)
-        self._conclude(Ending(closed, job.decoder, job.facts))
+        self._answers.end(Ending(closed, job.decoder, job.facts))
 
     def _connected(self, stream_id: str) -> tuple[_Stream, Connection]:
         stream = self._streams[stream_id]
@@ -435,14 +356,7 @@ class Engine:
 
     def _open_requests(self, connection: Connection, markers: Sequence[tuple[int, Marker]]) -> None:
         for index, marker in markers:
-            self._open(connection.mark(marker, index))
-
-    def _open(self, requests: Sequence[Request]) -> None:
-        if not requests:
-            return
-        with self._lock:
-            for request in requests:
-                self._ledger.open(request)
+            self._answers.open(connection.mark(marker, index))
 
     def _refuse(self, stream_id: str, stream: _Stream, marker: Marker, index: int, segment: int) -> None:
         """Answer a marker that found its stream gone."""
@@ -456,25 +370,10 @@ class Engine:
                 index=index,
                 decoder=decoder.name,
             )
-            self._open([request])
+            self._answers.open([request])
             closed = Closed(request, marker, Verdict.GAP, "the stream was not connected")
             facts = StreamFacts(channels=(), rate_hz=0.0, simulated=stream.simulated)
-            self._conclude(Ending(closed, decoder, facts))
-
-    def _conclude(self, ending: Ending) -> None:
-        closed = ending.closed
-        with self._lock:
-            self._ledger.close(closed.request, closed.verdict)
-        self._emit(
-            VerdictMessage(
-                simulated=ending.facts.simulated or ending.decoder.manifest.simulated,
-                request=closed.request,
-                label="" if closed.marker is None else closed.marker.label,
-                stimulus_id=None if closed.marker is None else closed.marker.stimulus_id,
-                verdict=closed.verdict,
-                reason=closed.reason,
-            )
-        )
+            self._answers.end(Ending(closed, decoder, facts))
 
 
 def _check_names(decoders: Mapping[str, Sequence[Decoder]]) -> None:
