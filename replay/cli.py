@@ -148,9 +148,9 @@ def replay(
     sent once a consumer listens to each of the two streams. Ctrl-C ends.
 
     With --through the recording is fed to the live engine on a virtual clock instead. --out then gets
-    messages.jsonl, all that would have been published, a line each; and for each of the decoders' heads
-    HEAD.npy with its embeddings, a row for each message of kind "embedding" that has the head, in their order
-    (so heads of the same name share a file). They are the same bytes from run to run.
+    messages.jsonl, all that would have been published, a line each; and for each head of each decoder
+    DECODER.HEAD.npy with its embeddings, a row for each message of kind "embedding" of that decoder, in their
+    order. They are the same bytes from run to run.
 
     FILE may also be a session's folder of the service's journal. With --through the session is then run
     again, all in the order in which it happened, and compared with what was recorded: verdicts, onset

@@ -55,13 +55,13 @@ class VirtualRun:
     messages
         All messages in order; the envelope's host, boot and sequence are empty.
     embeddings
-        One list a head; entry ``i``, of shape ``(dim,)``, belongs to the i-th embedding message.
+        By decoder and head; entry ``i``, of shape ``(dim,)``, is of the decoder's i-th embedding message.
     accounts
         Both ledgers at the end.
     """
 
     messages: list[Message] = field(default_factory=list)
-    embeddings: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    embeddings: dict[tuple[str, str], list[np.ndarray]] = field(default_factory=dict)
     accounts: Accounts | None = None
 
     @property
@@ -79,10 +79,10 @@ class VirtualRun:
         self.messages.append(message)
         if isinstance(message, EmbeddingMessage):
             for head, embedding in zip(message.heads, payload, strict=True):
-                self.embeddings.setdefault(head.name, []).append(embedding)
+                self.embeddings.setdefault((message.request.decoder, head.name), []).append(embedding)
 
     def save(self, folder: Path) -> None:
-        """Write ``messages.jsonl`` and one ``HEAD.npy`` of shape ``(n_emitted, dim)`` a head.
+        """Write ``messages.jsonl`` and one ``DECODER.HEAD.npy`` of shape ``(n_emitted, dim)`` a head.
 
         The folder appears only when it is complete; one that is there is replaced.
 
@@ -94,8 +94,8 @@ class VirtualRun:
         lines = (json.dumps(message.model_dump(mode="json")) for message in self.messages)
         with replaced_folder(folder) as part:
             (part / "messages.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-            for name, embeddings in self.embeddings.items():
-                np.save(part / f"{name}.npy", np.stack(embeddings))
+            for (decoder, head), embeddings in self.embeddings.items():
+                np.save(part / f"{decoder}.{head}.npy", np.stack(embeddings))
 
 
 def run_virtual(

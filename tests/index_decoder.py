@@ -56,8 +56,9 @@ def index_manifest(
     front_end: Sequence[FrontEndStep] = (),
     on_missing: str = "refuse",
     max_missing: int = 0,
+    dim: int = 2,
 ) -> DecoderManifest:
-    """Manifest of a decoder whose embedding is the first channel's first and last value in the window."""
+    """Manifest of a decoder whose embedding is the first channel at ``dim`` samples, from first to last."""
     cut = Window(first_sample=window[0], last_sample=window[1])
     return DecoderManifest(
         name=name,
@@ -71,7 +72,15 @@ def index_manifest(
         scaling=Scaling(baseline_s=None, clamp=20),
         on_missing=on_missing,
         max_missing=max_missing,
-        heads=(Head(name="embedding", role="retrieval", space=SPACE, target_mean=(0, 0), target_sd=(1, 1)),),
+        heads=(
+            Head(
+                name="embedding",
+                role="retrieval",
+                space=SPACE.model_copy(update={"dim": dim}),
+                target_mean=(0,) * dim,
+                target_sd=(1,) * dim,
+            ),
+        ),
         provenance=Provenance(
             dataset="none",
             subjects=("none",),
@@ -91,21 +100,22 @@ def write_index_decoder(path: Path, manifest: DecoderManifest | None = None) -> 
     """Write the ONNX file of :func:`index_manifest`, and return the manifest."""
     manifest = manifest or index_manifest()
     n_samples, n_channels = manifest.signal.window.n_samples, len(manifest.signal.channels)
+    dim = manifest.heads[0].space.dim
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["window", "spatial"], ["mixed"]),
-            helper.make_node("Gather", ["mixed", "ends"], ["edges"], axis=1),
-            helper.make_node("Gather", ["edges", "first_channel"], ["embedding"], axis=2),
+            helper.make_node("Gather", ["mixed", "places"], ["values"], axis=1),
+            helper.make_node("Gather", ["values", "first_channel"], ["embedding"], axis=2),
         ],
         "index",
         [
             helper.make_tensor_value_info("window", TensorProto.FLOAT, ["batch", n_samples, n_channels]),
             helper.make_tensor_value_info("spatial", TensorProto.FLOAT, [n_channels, n_channels]),
         ],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 2])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", dim])],
         [
             numpy_helper.from_array(np.eye(n_channels, dtype=np.float32), "spatial"),
-            numpy_helper.from_array(np.array([0, n_samples - 1]), "ends"),
+            numpy_helper.from_array(np.linspace(0, n_samples - 1, dim).astype(np.int64), "places"),
             numpy_helper.from_array(np.array(0), "first_channel"),
         ],
     )

@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_decoded(
 def test_the_help_tells_what_out_holds() -> None:
     said = " ".join(CliRunner().invoke(replay, ["--help"]).output.split())
     assert "messages.jsonl" in said
-    assert "HEAD.npy" in said
+    assert "DECODER.HEAD.npy" in said
     assert "a row for each message" in said
 
 

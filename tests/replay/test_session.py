@@ -301,7 +301,8 @@ def test_the_command_says_what_is_the_same_and_keeps_what_was_decoded(recorded: 
     assert said.exit_code == 0, said.output
     assert "embeddings, to the byte" in said.output
     assert "SIMULATED" in said.output
-    assert np.load(out / "embedding.npy").shape[1] == 2
+    assert {path.name for path in out.glob("*.npy")} == {"on-eeg.embedding.npy", "on-meg.embedding.npy"}
+    assert np.load(out / "on-eeg.embedding.npy").shape[1] == 2
     assert (out / "messages.jsonl").is_file()
 
 

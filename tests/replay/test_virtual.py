@@ -51,7 +51,7 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
 def test_each_window_holds_exactly_the_samples_around_its_marker(decoder: Decoder) -> None:
     onsets = [10, 11, 500, 500, 3899]
     run = run_virtual(recording(onsets), [decoder])
-    np.testing.assert_array_equal(run.embeddings["embedding"], [[s - 10, s + 100] for s in onsets])
+    np.testing.assert_array_equal(run.embeddings["index", "embedding"], [[s - 10, s + 100] for s in onsets])
     assert [message.onset_sample for message in run.decoded] == onsets
     assert all(message.residual_us == 0 for message in run.decoded)
 
@@ -74,7 +74,8 @@ def test_every_marker_is_accounted_for_and_no_window_is_wrong(
         first, last = onset - 10, onset + 100
         whole = last < N_SAMPLES and first >= 0 and (first >= border or last < border)
         assert (by_index[index] is Verdict.EMITTED) == whole
-    for message, (first, last) in zip(run.decoded, run.embeddings.get("embedding", []), strict=True):
+    embeddings = run.embeddings.get(("index", "embedding"), [])
+    for message, (first, last) in zip(run.decoded, embeddings, strict=True):
         onset = sorted(onsets)[message.request.index]
         assert (first, last) == (onset - 10, onset + 100)
 
@@ -86,7 +87,7 @@ def test_two_runs_write_the_same_bytes_whatever_the_chunks(tmp_path: Path) -> No
     onsets = list(range(50, 3900, 77))
     for name, chunk in (("a", 32), ("b", 32), ("c", 13)):
         run_virtual(recording(onsets), [decoder], chunk=chunk).save(tmp_path / name)
-    embeddings = [(tmp_path / name / "embedding.npy").read_bytes() for name in "abc"]
+    embeddings = [(tmp_path / name / "index.embedding.npy").read_bytes() for name in "abc"]
     messages = [(tmp_path / name / "messages.jsonl").read_bytes() for name in "ab"]
     assert embeddings[0] == embeddings[1] == embeddings[2]
     assert messages[0] == messages[1]
@@ -135,7 +136,7 @@ def test_a_faulty_recording_is_accounted_for_without_a_wrong_window(
     assert run.accounts.markers[Fate.ACCEPTED] == sum(run.accounts.requests.values())
     assert run.accounts.requests[Verdict.EMITTED] > len(onsets) // 4
     label_of = {f"m{i}": onset for i, onset in enumerate(onsets)}
-    for message, (first, last) in zip(run.decoded, run.embeddings["embedding"], strict=True):
+    for message, (first, last) in zip(run.decoded, run.embeddings["index", "embedding"], strict=True):
         assert (first, last) == (label_of[message.label] - 10, label_of[message.label] + 100)
     again = run_virtual(recording(onsets), [decoder], faults=faulty, seed=1)
     assert again.messages == run.messages
@@ -150,7 +151,7 @@ def test_markers_whose_sender_follows_a_clock_are_decoded_again_after_a_few(
     run = run_virtual(recording(onsets), [decoder], faults=[fault])
     emitted = {message.label for message in run.decoded}
     assert all(f"m{i}" in emitted for i, onset in enumerate(onsets) if onset > 8 * 256 + abs(by_s) % 50)
-    for message, (first, _) in zip(run.decoded, run.embeddings["embedding"], strict=True):
+    for message, (first, _) in zip(run.decoded, run.embeddings["index", "embedding"], strict=True):
         assert first == onsets[int(message.label[1:])] - 10
 
 
@@ -169,7 +170,7 @@ def test_a_clock_that_was_set_is_no_gap_to_be_bridged(decoder: Decoder) -> None:
     for fault in ("jump:at=6,by_s=0.5,for=3", "jump:at=6,by_s=-0.5,for=3"):
         faults = [parse_fault(fault), parse_fault("marker-late:by_s=1,share=0.3")]
         run = run_virtual(recording(onsets), [decoder], settings=settings, faults=faults)
-        for message, (first, _) in zip(run.decoded, run.embeddings["embedding"], strict=True):
+        for message, (first, _) in zip(run.decoded, run.embeddings["index", "embedding"], strict=True):
             assert message.quality.bridged_samples == 0
             assert first == onsets[int(message.label[1:])] - 10
 
@@ -184,6 +185,16 @@ def test_several_decoders_answer_each_marker(tmp_path: Path) -> None:
     assert answered == [("early", 0), ("early", 1), ("late", 0), ("late", 1)]
 
 
+def test_embeddings_of_decoders_with_heads_of_one_name_are_saved_apart(tmp_path: Path) -> None:
+    decoders = []
+    for name, dim in (("short", 2), ("long.v2", 3)):
+        write_index_decoder(tmp_path / name, index_manifest(name=name, window=(0, 20), dim=dim))
+        decoders.append(Decoder(tmp_path / name))
+    run_virtual(recording([100, 150]), decoders).save(tmp_path / "out")
+    assert np.load(tmp_path / "out" / "short.embedding.npy").tolist() == [[100, 120], [150, 170]]
+    assert np.load(tmp_path / "out" / "long.v2.embedding.npy").tolist() == [[100, 110, 120], [150, 160, 170]]
+
+
 def test_what_is_simulated_says_so(decoder: Decoder) -> None:
     run = run_virtual(recording([100]), [decoder])
     assert all(message.simulated for message in run.messages)
@@ -192,7 +203,7 @@ def test_what_is_simulated_says_so(decoder: Decoder) -> None:
 def test_leftovers_of_a_crash_do_not_hinder_a_later_run(decoder: Decoder, tmp_path: Path) -> None:
     (tmp_path / "out.part").mkdir()
     run_virtual(recording([100]), [decoder]).save(tmp_path / "out")
-    assert (tmp_path / "out" / "embedding.npy").is_file()
+    assert (tmp_path / "out" / "index.embedding.npy").is_file()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(decoder: Decoder, tmp_path: Path) -> None:
@@ -223,9 +234,10 @@ def test_continuous_mode_gives_the_same_windows_whatever_the_chunks(tmp_path: Pa
     for name, chunk in (("a", 1000), ("b", 7)):
         run = run_virtual(recording([100], (0, 1003)), [decoder], strides_ms={"index": 100.0}, chunk=chunk)
         run.save(tmp_path / name)
-    assert (tmp_path / "a" / "embedding.npy").read_bytes() == (tmp_path / "b" / "embedding.npy").read_bytes()
+    first_bytes, second_bytes = ((tmp_path / name / "index.embedding.npy").read_bytes() for name in "ab")
+    assert first_bytes == second_bytes
     starts = {0: 0, 1: 1003}
-    for message, (first, last) in zip(run.decoded, run.embeddings["embedding"], strict=True):
+    for message, (first, last) in zip(run.decoded, run.embeddings["index", "embedding"], strict=True):
         onset = starts[message.segment] + 26 * message.request.index
         assert (first, last) == (onset - 10, onset + 100)
     assert run.accounts is not None
