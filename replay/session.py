@@ -16,7 +16,7 @@ from rtdecode.errors import UserError, validation_line
 from rtdecode.gate import MarkerGate
 from rtdecode.journal.events import Admitted, Advanced, Connected, DeclaredBad, Disconnected, Lost
 from rtdecode.journal.reader import Fed
-from rtdecode.signal.markers import TriggerDetector, TriggerSettings
+from rtdecode.trigger_channels import TriggerChannels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -183,34 +183,25 @@ class _Triggers:
 
     def __init__(self, channels: Sequence[TriggerChannel]) -> None:
         self._channels = channels
-        self._detectors: dict[str, list[tuple[str, int, TriggerDetector]]] = {}
-        self._recorded: list[tuple[str, str, int | None]] = []
+        self._streams: dict[str, TriggerChannels] = {}
+        self._recorded: dict[str, list[tuple[str, str, int | None]]] = {}
 
     def follow(self, entry: Entry) -> list[str]:
         """What was found otherwise than recorded; the triggers of a chunk are recorded before it."""
         match entry:
             case Connected():
-                names = [channel.name for channel in entry.channels]
-                self._detectors[entry.stream] = [
-                    (
-                        f"{entry.stream}/{trigger.channel}",
-                        names.index(trigger.channel),
-                        TriggerDetector(TriggerSettings(mask=trigger.mask, edge=trigger.edge)),
-                    )
-                    for trigger in self._channels
-                    if trigger.stream == entry.stream
-                ]
-            case Admitted(stream=str()):
-                self._recorded.append((entry.source, entry.label, entry.sample))
-            case Fed() if detectors := self._detectors.get(entry.stream):
+                self._streams[entry.stream] = TriggerChannels(entry.stream, entry.facts(), self._channels)
+            case Admitted(stream=str(stream)):
+                self._recorded.setdefault(stream, []).append((entry.source, entry.label, entry.sample))
+            case Fed():
+                times = entry.stamps + entry.offset_s
                 found = [
-                    (source, str(code), sample)
-                    for source, column, detector in detectors
-                    for sample, code in detector.process(entry.samples[:, column])
+                    (marker.source, marker.label, marker.sample)
+                    for marker in self._streams[entry.stream].process(
+                        entry.samples, entry.stamps, times, entry.arrival
+                    )
                 ]
-                ours = {source for source, _, _ in detectors}
-                recorded = [one for one in self._recorded if one[0] in ours]
-                self._recorded = [one for one in self._recorded if one[0] not in ours]
+                recorded = self._recorded.pop(entry.stream, [])
                 return [
                     f"trigger {label!r} of {source} at sample {sample}: {where}"
                     for these, others, where in (

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rtdecode.contracts import Quality, Verdict
-from rtdecode.errors import MismatchError, shorten
+from rtdecode.errors import shorten
 from rtdecode.gap_log import GapLog
 from rtdecode.signal.bridging import GapPolicy
 from rtdecode.signal.clock_shifts import FEWEST_MARKERS, set_clock
-from rtdecode.signal.markers import Marker, TriggerDetector, TriggerSettings
 from rtdecode.signal.track import Chunk, Closed, Cut, Track
+from rtdecode.trigger_channels import TriggerChannels
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,10 +22,8 @@ if TYPE_CHECKING:
     from rtdecode.contracts import Channel, Request
     from rtdecode.decoder import Binding, Decoder
     from rtdecode.signal.clock_shifts import ClockShifts
+    from rtdecode.signal.markers import Marker
     from rtdecode.sources.base import StreamDescription
-
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +104,6 @@ class _Lane:
         )
 
 
-@dataclass(slots=True)
-class _Trigger:
-    """A trigger channel, and how many samples of it were read."""
-
-    source: str
-    column: int
-    detector: TriggerDetector
-    n_samples: int = 0
-
-
 class Connection:
     """A stream from when it was connected until it is lost. One thread owns it.
 
@@ -130,7 +116,7 @@ class Connection:
     decoders
         Those that it is for.
     triggers
-        Trigger channels to look for in it.
+        Trigger channels to look for in it; those of other streams are passed over.
     marker_delay_s
         Seconds from a marker to the picture on the screen.
     settings
@@ -208,7 +194,7 @@ class Connection:
             )
             bindings = [decoder.bind(stream_id, facts.channels, facts.rate_hz, bad) for decoder in group]
             self._lanes.append(_Lane(track, bindings[0], {decoder.name: decoder for decoder in group}))
-        self._triggers = [self._trigger(trigger) for trigger in triggers]
+        self.triggers = TriggerChannels(stream_id, facts, triggers)
         self._gaps = GapLog(stream_id, first_segment)
         shifts.connect(1 / (facts.rate_hz * facts.speed))  # only now that nothing can fail any more
 
@@ -234,30 +220,6 @@ class Connection:
         It takes more markers than must be seen of a sender whose clock was set, too.
         """
         return set_clock(self._shifts.shift_s) if self._n_doubted > FEWEST_MARKERS else ""
-
-    def triggers(
-        self, samples: np.ndarray, stamps: np.ndarray, times: np.ndarray, arrival: float
-    ) -> list[Marker]:
-        """Markers that lie in the next chunk's trigger channels; arguments as for :meth:`feed`."""
-        markers = []
-        for trigger in self._triggers:
-            first, trigger.n_samples = trigger.n_samples, trigger.n_samples + len(samples)
-            for sample, code in trigger.detector.process(samples[:, trigger.column]):
-                if not math.isfinite(stamps[sample - first]):
-                    log.warning("trigger %d of %s is dropped: its sample has no stamp", code, trigger.source)
-                    continue
-                markers.append(
-                    Marker(
-                        source=trigger.source,
-                        host=self.facts.host,
-                        label=str(code),
-                        stamp=float(stamps[sample - first]),
-                        time=float(times[sample - first]) - self._delay_s,
-                        arrival=arrival,
-                        sample=sample,
-                    )
-                )
-        return markers
 
     def mark(self, marker: Marker, index: int) -> list[Request]:
         """Take an accepted marker; its delay is applied here.
@@ -374,13 +336,3 @@ class Connection:
             n = quality.bridged_samples
             return f"{n} samples of the window were lost and put in, more than {most_bridged}"
         return ""
-
-    def _trigger(self, trigger: TriggerChannel) -> _Trigger:
-        names = [channel.name for channel in self.facts.channels]
-        if trigger.channel not in names:
-            raise MismatchError(
-                f"stream {self._stream_id!r} has no trigger channel {trigger.channel!r}; "
-                f"it has {', '.join(names)}"
-            )
-        detector = TriggerDetector(TriggerSettings(mask=trigger.mask, edge=trigger.edge))
-        return _Trigger(f"{self._stream_id}/{trigger.channel}", names.index(trigger.channel), detector)

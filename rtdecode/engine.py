@@ -174,7 +174,7 @@ class Engine:
                 stream_id,
                 facts,
                 stream.decoders,
-                triggers=[trigger for trigger in self._triggers if trigger.stream == stream_id],
+                triggers=self._triggers,
                 marker_delay_s=self._marker_delay_s,
                 settings=self._settings,
                 quality=self._quality,
@@ -300,7 +300,7 @@ class Engine:
         """
         stream, connection = self._connected(stream_id)
         times = stamps + offset_s
-        for marker in connection.triggers(samples, stamps, times, arrival):
+        for marker in connection.triggers.process(samples, stamps, times, arrival):
             self.admit(marker, stream_id)
         with self._lock:
             markers = stream.take()

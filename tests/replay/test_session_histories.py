@@ -24,6 +24,7 @@ from rtdecode.connection import StreamFacts
 from rtdecode.contracts import Channel, Verdict
 from rtdecode.decoder import Decoder
 from rtdecode.engine import Engine
+from rtdecode.errors import UserError
 from rtdecode.gate import MarkerGate
 from rtdecode.journal.reader import RecordedSession
 from rtdecode.journal.session import Session
@@ -285,6 +286,30 @@ def test_triggers_are_found_again_in_the_samples(config: ServeConfig, tmp_path: 
     assert not comparison.is_same
     assert comparison.triggers_different == 1
     assert "trigger '3' of eeg/TRIG at sample 50: recorded, but not found again" in comparison.differences
+
+
+def test_a_trigger_without_a_stamp_is_dropped_again(config: ServeConfig, tmp_path: Path) -> None:
+    with Rig(config, tmp_path, HandClock()) as rig:
+        stream = Stream(rig, "eeg")
+        stream.chunk(50)
+        samples, stamps = np.zeros((50, 7)), (50 + np.arange(50)) / RATE_HZ
+        samples[[10, 30], 6] = 3, 4
+        stamps[10] = np.nan
+        rig.engine.feed("eeg", samples, stamps, 0.125, rig.clock.now())
+    assert rig.engine.accounts().markers["accepted"] == 1
+    rig.check()
+
+
+def test_a_configuration_with_a_trigger_channel_that_was_not_recorded_is_one_line(
+    config: ServeConfig, tmp_path: Path
+) -> None:
+    with Rig(config, tmp_path, HandClock()) as rig:
+        Stream(rig, "eeg").chunk(50)
+    about = Session.load(rig.journal.folder)
+    about.configuration["markers"]["triggers"][0]["channel"] = "STI"
+    about.save(rig.journal.folder)
+    with pytest.raises(UserError, match="stream 'eeg' has no trigger channel 'STI'"):
+        rig.again()
 
 
 def test_the_recording_alone_is_an_xdf_file_whose_markers_are_those_of_the_experiment(
