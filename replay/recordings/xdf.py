@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import logging.handlers
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from replay.recordings.recording import GAP_S, Markers, Recording, bids_entities
 from replay.recordings.triggers import trigger_markers
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
-from rtdecode.journal.xdf import MAGIC, OWN_TYPE, SAMPLES, SIGNATURE
+from rtdecode.journal.xdf import MAGIC, OWN_TYPE, SAMPLES, chunks, read_length
 from rtdecode.signal.stretches import stretches
 from rtdecode.sources.marker_text import ONE_HOT_TYPE, marker_text, one_hot_texts
 from rtdecode.sources.metadata import parse_unit, sensor_position, type_from_text
@@ -74,8 +75,8 @@ def read_xdf(
     UserError
         If the file is damaged, or the signal stream, a named stream or a unit is not known.
     """
-    content = _complete_part(path)
-    listed = _list_streams(path, content)
+    content, counts = _complete_part(path)
+    listed = _list_streams(path, content, counts)
     chosen = _choose_signal(path, listed, signal_stream)
     beside = [] if marker_channel is not None else _choose_markers(path, listed, chosen, marker_streams)
     signal, *marking = _load(path, content, [chosen, *beside])
@@ -116,48 +117,28 @@ def read_xdf(
 # --- chunks ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """One complete chunk: where its tag begins, and where it ends."""
-
-    begin: int
-    end: int
-
-
-def _complete_part(path: Path) -> bytes:
-    """Content of the file up to the end of its last complete chunk."""
+def _complete_part(path: Path) -> tuple[bytes, Counter[int]]:
+    """Content of the file up to the end of its last complete chunk, and how many samples each stream has."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise cannot_open(path, error) from error
     if not content.startswith(MAGIC):
         raise UserError(f"{path}: is no XDF file; check its name and where it comes from")
-    end = max((chunk.end for chunk in _chunks(path, content)), default=len(MAGIC))
-    if SIGNATURE in content[end:]:  # more follows: not the end is missing, but a length is wrong
-        raise _damaged(path, f"wrong length at byte {end}")
+    file = io.BytesIO(content)
+    end = file.seek(len(MAGIC))
+    counts: Counter[int] = Counter()
+    try:
+        for chunk in chunks(file):
+            if chunk.tag == SAMPLES:
+                n_samples, _ = read_length(chunk.content, 4)
+                counts[int.from_bytes(chunk.content[:4], "little")] += n_samples
+            end = chunk.end
+    except ValueError as error:
+        raise _damaged(path, f"{error} at byte {end}") from error
     if end < len(content):
         _log.warning("%s: ends in the middle of a chunk; it is read up to there", path)
-    return content[:end]
-
-
-def _chunks(path: Path, content: bytes) -> Iterator[_Chunk]:
-    """Complete chunks, in order."""
-    at = len(MAGIC)
-    while at < len(content):
-        length, begin = _length(path, content, at)
-        if length is None or begin + length > len(content):
-            return
-        yield _Chunk(begin, begin + length)
-        at = begin + length
-
-
-def _length(path: Path, content: bytes, at: int) -> tuple[int | None, int]:
-    """Read a length of variable width, and where what follows it begins; None if the file ends before."""
-    width = content[at]
-    if width not in (1, 4, 8):
-        raise _damaged(path, f"wrong length at byte {at}")
-    after = at + 1 + width
-    return (int.from_bytes(content[at + 1 : after], "little") if after <= len(content) else None), after
+    return content[:end], counts
 
 
 # --- streams ---------------------------------------------------------------------------------------------
@@ -201,15 +182,9 @@ class _Loaded:
     raw_stamps: NDArray[np.float64]
 
 
-def _list_streams(path: Path, content: bytes) -> list[_Listed]:
+def _list_streams(path: Path, content: bytes, counts: Counter[int]) -> list[_Listed]:
     import pyxdf
 
-    counts: dict[int, int] = {}
-    for chunk in _chunks(path, content):
-        if int.from_bytes(content[chunk.begin : chunk.begin + 2], "little") == SAMPLES:
-            stream_id = int.from_bytes(content[chunk.begin + 2 : chunk.begin + 6], "little")
-            n_samples, _ = _length(path, content, chunk.begin + 6)
-            counts[stream_id] = counts.get(stream_id, 0) + (n_samples or 0)
     try:
         headers = pyxdf.resolve_streams(io.BytesIO(content))
     except Exception as error:  # whatever damaged bytes lead to
@@ -221,7 +196,7 @@ def _list_streams(path: Path, content: bytes) -> list[_Listed]:
             type=header["type"] or "",
             rate_hz=header["nominal_srate"],
             is_text=header["channel_format"] == "string",
-            n_samples=counts.get(header["stream_id"], 0),
+            n_samples=counts[header["stream_id"]],
         )
         for header in headers
     ]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -90,26 +88,18 @@ class RecordedSession:
         reader = _EntryReader()
         try:
             with self._path.open("rb", buffering=_BUFFERED) as file:
-                end = file.seek(0, os.SEEK_END)
-                file.seek(0)
                 if file.read(len(xdf.MAGIC)) != xdf.MAGIC:
                     raise self._damaged(0, "it does not begin as an XDF file")
-                while True:
-                    at = file.tell()
-                    try:
-                        chunk = _next_chunk(file, end)
-                        entry = None if chunk is None else reader.read(*chunk)
-                    except ValueError as error:
-                        raise self._damaged(at, str(error)) from error
-                    if chunk is None:
-                        file.seek(at)
-                        if _holds_boundary(file):  # more follows: not the end is missing
-                            raise self._damaged(at, "wrong length")
-                        return
+                at = len(xdf.MAGIC)
+                for chunk in xdf.chunks(file):
+                    entry = reader.read(chunk.tag, chunk.content)
+                    at = chunk.end
                     if isinstance(entry, Stopped):
                         self.is_complete = True
                     elif entry is not None:
-                        yield entry, file.tell()
+                        yield entry, at
+        except ValueError as error:
+            raise self._damaged(at, str(error)) from error
         except OSError as error:
             raise UserError(f"cannot read {self._path}: {error.strerror}") from error
 
@@ -163,18 +153,19 @@ class _EntryReader:
             if self._events is None and f"<name>{EVENTS_NAME}</name>".encode() in content:
                 self._events = number
             return None
-        n, rest = _count(content[4:])
+        n, after = xdf.read_length(content, 4)
         if number == self._events:
-            return self._event(rest)
+            return self._event(content, after)
         if number in self._signal_of:
-            row = np.frombuffer(rest, xdf.sample_dtype("double64", 2), n)[0]
+            row = np.frombuffer(content, xdf.sample_dtype("double64", 2), 1, after)[0]
             self._arrived[self._signal_of[number]] = float(row["stamp"]), float(row["values"][0])
         elif number in self._signals:
-            return self._fed(number, n, rest)
+            return self._fed(number, n, content[after:])
         return None
 
-    def _event(self, content: bytes) -> Event:
-        length, text = _count(content[9:])
+    def _event(self, content: bytes, at: int) -> Event:
+        length, after = xdf.read_length(content, at + 9)
+        text = content[after:]
         if length != len(text):
             raise ValueError(f"a text of {len(text)} bytes where {length} were announced")
         event = read_event(text.decode("utf-8"))
@@ -198,40 +189,3 @@ class _EntryReader:
             raise ValueError("samples of which nobody knows when they came")
         arrival, offset_s = self._arrived.pop(number)
         return Fed(signal.stream, signal.samples(rows["values"]), rows["stamp"].copy(), offset_s, arrival)
-
-
-def _next_chunk(file: BinaryIO, end: int) -> tuple[int, bytes] | None:
-    """Tag and content of the next chunk; None where the file ends, or breaks off within it."""
-    width = file.read(1)
-    if not width:
-        return None
-    if width[0] not in (1, 4, 8):
-        raise ValueError("wrong length")
-    length_bytes = file.read(width[0])
-    length = int.from_bytes(length_bytes, "little")
-    if len(length_bytes) < width[0]:
-        return None
-    if length < 2:
-        raise ValueError("a chunk without a tag")
-    if file.tell() + length > end:
-        return None
-    content = file.read(length)
-    return struct.unpack_from("<H", content)[0], content[2:]
-
-
-def _holds_boundary(file: BinaryIO) -> bool:
-    """Whether a boundary follows anywhere."""
-    end = b""
-    while block := file.read(_BUFFERED):
-        if xdf.SIGNATURE in end + block:
-            return True
-        end = block[-len(xdf.SIGNATURE) :]
-    return False
-
-
-def _count(content: bytes) -> tuple[int, bytes]:
-    """Read a number of variable width, and give what follows it."""
-    if not content or content[0] not in (1, 4, 8) or len(content) < 1 + content[0]:
-        raise ValueError("wrong count")
-    after = 1 + content[0]
-    return int.from_bytes(content[1:after], "little"), content[after:]

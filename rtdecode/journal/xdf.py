@@ -7,16 +7,18 @@ way again, and footers where the recording ended in an orderly way.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from xml.sax.saxutils import escape
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -44,6 +46,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
     "double64": np.dtype("<f8"),
 }
+
+_BLOCK = 1 << 20
+"""Bytes that are searched at once."""
 
 _NOT_OF_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -156,6 +161,70 @@ def stream_footer(stream: int, *, first: float, last: float, n_samples: int) -> 
     return _chunk(STREAM_FOOTER, _number(stream), _xml("info", elements))
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A complete chunk; ``end`` is the byte of the file at which the next one begins."""
+
+    tag: int
+    content: bytes
+    end: int
+
+
+def chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """Yield the complete chunks from where the file stands, in order.
+
+    A file that ends in the middle of a chunk, as a crash leaves it, is read up to there.
+
+    Raises
+    ------
+    ValueError
+        If the length of the chunk after the last one is wrong.
+    """
+    begin = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(begin)
+    while width := file.read(1):
+        if width[0] not in _WIDTHS:
+            raise ValueError("wrong length")
+        length_bytes = file.read(width[0])
+        length = int.from_bytes(length_bytes, "little")
+        if len(length_bytes) < width[0] or file.tell() + length > end:
+            file.seek(begin)
+            if _holds_boundary(file):  # more follows: not the end is missing
+                raise ValueError("wrong length")
+            return
+        if length < 2:
+            raise ValueError("a chunk without a tag")
+        tag = int.from_bytes(file.read(2), "little")
+        content = file.read(length - 2)
+        begin = file.tell()
+        yield Chunk(tag, content, begin)
+
+
+def read_length(content: bytes, at: int) -> tuple[int, int]:
+    """Read a number of variable width, and tell where what follows it begins.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    after = at + 1 + content[at] if at < len(content) and content[at] in _WIDTHS else len(content) + 1
+    if after > len(content):
+        raise ValueError("wrong count")
+    return int.from_bytes(content[at + 1 : after], "little"), after
+
+
+def _holds_boundary(file: BinaryIO) -> bool:
+    """Whether a boundary follows anywhere."""
+    end = b""
+    while block := file.read(_BLOCK):
+        if SIGNATURE in end + block:
+            return True
+        end = block[-len(SIGNATURE) :]
+    return False
+
+
 def _chunk(tag: int, *parts: bytes) -> bytes:
     content = b"".join(parts)
     return _length(2 + len(content)) + struct.pack("<H", tag) + content
@@ -163,6 +232,10 @@ def _chunk(tag: int, *parts: bytes) -> bytes:
 
 def _number(stream: int) -> bytes:
     return struct.pack("<I", stream)
+
+
+_WIDTHS = (1, 4, 8)
+"""Bytes that a length may have."""
 
 
 def _length(n: int) -> bytes:
