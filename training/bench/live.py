@@ -16,7 +16,8 @@ from rtdecode.errors import UserError
 from rtdecode.machine import versions
 from rtdecode.output import check_writable, write_file
 from training.bench.models import write_deep, write_ridge
-from training.bench.phases import run_alone, run_floor, run_peer, run_service
+from training.bench.others import FLOOR, PEER, run_other
+from training.bench.phases import run_alone, run_service
 from training.bench.sending import Sending
 from training.bench.table import live_table, progress
 from training.bench.usage import machine
@@ -107,10 +108,12 @@ def measure(
     after, cpu_after_s = run_alone(path, signal, n_alone, bar("onnxruntime alone", n_alone))
     floor = peer = None
     if settings.floor:
-        floor = run_floor(sending, decoder, folder, settings.warmup_trials, bar("bare loop", n_markers))
+        moved = bar("bare loop", n_markers)
+        floor = run_other(FLOOR, sending, decoder, folder, settings.warmup_trials, moved)
     if settings.peer is not None:
         moved = bar(settings.peer, n_markers)
-        peer = run_peer(sending, decoder, folder, settings.warmup_trials, moved)
+        numbers = run_other(PEER, sending, decoder, folder, settings.warmup_trials, moved)
+        peer = {"name": settings.peer, **numbers}
     alone = np.concatenate([before, after])
     inference_cpu_s = service.pop("inferences") * (cpu_s + cpu_after_s) / len(alone)
     answered = [(trial, trial.answer) for trial in trials if trial.answer is not None]

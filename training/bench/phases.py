@@ -1,8 +1,7 @@
-"""What a measurement is made of: onnxruntime alone, the service, the floor, the peer; one after the other."""
+"""What a measurement is made of: onnxruntime alone, and the service."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -10,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zmq
 
 from replay.processes import Process, free_ports, is_answered, serve_config
 from rtdecode.bus.control import ControlClient
@@ -19,7 +17,6 @@ from rtdecode.bus.subscriber import Subscriber
 from rtdecode.contracts import EmbeddingMessage, VerdictMessage
 from rtdecode.decoder import WINDOW_INPUT, open_session
 from rtdecode.sources.lsl import LslClock
-from training.bench.peer import CODES
 from training.bench.sender import SENT
 from training.bench.usage import Usage
 from training.latency import percentiles_ms
@@ -233,122 +230,6 @@ def run_service(
         "reasons": dict(answers.reasons.most_common(_REASONS)),
         "n_open": accounts.n_open,
         "sender_late_ms": percentiles_ms(late),
-    }
-
-
-def run_peer(
-    sending: Sending, decoder: Decoder, folder: Path, warmup_trials: int, moved: Callable[[int], None]
-) -> dict[str, Any]:
-    """Run the sender and mne-lsl in processes of their own.
-
-    Parameters
-    ----------
-    sending, decoder, folder, warmup_trials
-        As for :func:`run_service`; one stream.
-    moved
-        Told the number of markers sent so far, about.
-
-    Returns
-    -------
-    dict
-        Its percentiles; ``latency_ms`` is what it adds to inference, as the service's overhead.
-
-    Raises
-    ------
-    UserError
-        If a process fails.
-    """
-    numbered = sending.model_copy(update={"source_id": f"{sending.source_id}-peer", "codes": CODES})
-    clock = LslClock()
-    record = folder / "peer.npz"
-    with sender(numbered, folder / "peer-sent") as source:
-        arguments = [str(folder / "peer-sent.json"), str(decoder.path), str(record), str(warmup_trials)]
-        with Process(["bench", "peer", *arguments], folder / "peer.log") as peer:
-            start = clock.now()
-            while not peer.ended(0.5):
-                share = (clock.now() - start) * numbered.rate_hz / numbered.n_samples
-                moved(round(min(share, 1.0) * len(numbered.onsets)))
-                if not source.said(SENT):
-                    source.check()
-            peer.wait_for_end()
-        source.wait_for_end()
-    trials, _ = sent_trials(numbered, folder / "peer-sent", decoder.manifest.signal, {})
-    pushed = np.array([trial.pushed for trial in trials])
-    with np.load(record) as found:
-        counts = found["number"] >= warmup_trials
-        number, began, ended = (found[key][counts] for key in ("number", "inference_start", "inference_end"))
-        cpu_share = float(found["cpu_s"] / found["seconds"])
-    n = len(numbered.onsets) - warmup_trials
-    return {"name": "mne-lsl", **_compared(n, pushed[number], began, ended, ended, cpu_share)}
-
-
-def run_floor(
-    sending: Sending, decoder: Decoder, folder: Path, warmup_trials: int, moved: Callable[[int], None]
-) -> dict[str, Any]:
-    """Run the sender and a bare loop in processes of their own, and receive in this one.
-
-    Parameters
-    ----------
-    sending, decoder, folder, warmup_trials
-        As for :func:`run_service`; one stream.
-    moved
-        Told the number of answers so far.
-
-    Returns
-    -------
-    dict
-        Its percentiles; ``latency_ms`` is what it adds to inference, as the service's overhead.
-
-    Raises
-    ------
-    UserError
-        If a process fails.
-    """
-    again = sending.model_copy(update={"source_id": f"{sending.source_id}-floor"})
-    clock = LslClock()
-    answers: dict[int, tuple[float, float, float]] = {}
-    cpu_share: float | None = None
-    with ExitStack() as stack:
-        context = stack.enter_context(zmq.Context())
-        subscriber = stack.enter_context(context.socket(zmq.SUB))
-        subscriber.subscribe(b"")
-        subscriber.bind("tcp://127.0.0.1:*")
-        address = subscriber.getsockopt_string(zmq.LAST_ENDPOINT)
-        source = stack.enter_context(sender(again, folder / "floor-sent"))
-        arguments = [str(folder / "floor-sent.json"), str(decoder.path), address]
-        loop = stack.enter_context(Process(["bench", "bare", *arguments], folder / "floor.log"))
-        while cpu_share is None:
-            if not subscriber.poll(round(1e3 * _IDLE_S)):
-                moved(len(answers))
-                loop.check()
-                continue
-            header = json.loads(subscriber.recv_multipart()[0])
-            at = clock.now()
-            cpu_share = header.get("cpu_share")
-            if cpu_share is None:
-                answers[header["number"]] = (header["inference_start"], header["inference_end"], at)
-        moved(len(answers))
-        loop.wait_for_end()
-        source.wait_for_end()
-    trials, _ = sent_trials(again, folder / "floor-sent", decoder.manifest.signal, {})
-    counted = [trial for trial in trials if trial.number >= warmup_trials and trial.number in answers]
-    began, ended, received = np.array([answers[trial.number] for trial in counted]).T
-    pushed = np.array([trial.pushed for trial in counted])
-    return _compared(len(again.onsets) - warmup_trials, pushed, began, ended, received, cpu_share)
-
-
-def _compared(
-    n: int, pushed: np.ndarray, began: np.ndarray, ended: np.ndarray, received: np.ndarray, cpu_share: float
-) -> dict[str, Any]:
-    """Numbers of what the service is compared with; of ``n`` trials, the moments of those answered."""
-    compute, inference = received - pushed, ended - began
-    return {
-        "n": n,
-        "drops": n - len(pushed),
-        "latency_ms": percentiles_ms(compute - inference),
-        "compute_ms": percentiles_ms(compute),
-        "inference_ms": percentiles_ms(inference),
-        "cpu_share": cpu_share,
     }
 
 
