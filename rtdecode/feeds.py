@@ -146,9 +146,11 @@ class Feed(ABC):
         try:
             self._inlet = self._open(info)
             self._offset = self._around.offsets.watch(self._inlet)
-            self._offset.wait(_FIRST_OFFSET_S)
+            reading = self._offset.wait(_FIRST_OFFSET_S, self._stop)
         except StreamLostError as lost:
             raise UserError(f"{lost}; see that its sender keeps running") from lost
+        if reading is None:
+            return
         self._connections += 1
         self._enter(StreamState.LIVE)
 
@@ -208,7 +210,7 @@ class Feed(ABC):
             self._stop.wait(self._retry_s)
             self._retry_s = min(2 * self._retry_s, _LAST_RETRY_S)
             return
-        if self._inlet is not None:
+        if self._state is StreamState.LIVE:
             self._retry_s = _FIRST_RETRY_S
             for code in (AlarmCode.LOST, AlarmCode.REFUSED):
                 self._around.alarms.end(code, self.name, f"{self.name} is back")

@@ -73,7 +73,7 @@ def measure_display(
                 signal, [names.index(channel), names.index(markers)], duration_s, progress
             )
             onsets = TriggerDetector().process(columns[:, 1])
-            marker_times = (stamps + offset.wait(_OFFSET_S).seconds)[[sample for sample, _ in onsets]]
+            marker_times = (stamps + offset.seconds)[[sample for sample, _ in onsets]]
         else:
             marker_inlet = MarkerInlet(resolve(StreamQuery.parse(markers), _FIND_S), clock)
             marker_offset = offsets.watch(marker_inlet)
@@ -82,9 +82,9 @@ def measure_display(
             with _Collector(marker_inlet) as collector:
                 columns, stamps = _record(signal, [names.index(channel)], duration_s, progress)
             marker_stamps = np.array([marker.stamp for marker in collector.markers])
-            marker_times = marker_stamps + marker_offset.wait(_OFFSET_S).seconds
+            marker_times = marker_stamps + marker_offset.seconds
             marker_inlet.close()
-        times = stamps + offset.wait(_OFFSET_S).seconds
+        times = stamps + offset.seconds
     signal.close()
     return judge(columns[:, 0], times, marker_times)
 

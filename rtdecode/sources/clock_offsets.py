@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Protocol, Self
 
 from rtdecode.errors import UserError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _SAME_CLOCK_S = 1e-3
 _MEASURE_S = 1.0
+
+_LOOK_S = 0.05
+"""How often who waits for a measurement looks whether to stop: one cannot wait for two events."""
 
 SLEW = 3e-4
 """Seconds by which an offset may move in a second: three times what quartz clocks drift apart."""
@@ -74,8 +78,8 @@ class ClockOffset:
         self._applied = (seconds, now)
         return seconds
 
-    def wait(self, timeout_s: float) -> ClockReading:
-        """Wait for the first measurement and return the newest.
+    def wait(self, timeout_s: float, stop: threading.Event | None = None) -> ClockReading | None:
+        """Wait for the first measurement and return the newest; None if ``stop`` was set before.
 
         Raises
         ------
@@ -84,7 +88,12 @@ class ClockOffset:
         StreamLostError
             If the stream was lost first.
         """
-        self._settled.wait(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while not self._settled.wait(min(_LOOK_S, max(deadline - time.monotonic(), 0.0))):
+            if stop is not None and stop.is_set():
+                return None
+            if time.monotonic() >= deadline:
+                break
         if self.reading is not None:
             return self.reading
         if self._settled.is_set():

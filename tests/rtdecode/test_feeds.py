@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from rtdecode.contracts import AlarmCode, AlarmMessage, EmbeddingMessage, Stream
 from rtdecode.engine import Engine
 from rtdecode.feeds import SignalFeed
 from rtdecode.service import Service
+from rtdecode.sources.lsl import SignalInlet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +109,39 @@ def test_a_stream_that_comes_back_with_other_channels_is_refused_until_it_fits(d
         message = next_embedding(heard)
         assert (message.label, message.segment, message.onset_sample) == ("back", 1, 10)
         assert service.status().streams["eeg"].reconnects == 1
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_stop_while_a_clock_is_measured_ends_the_connecting(
+    decoder: Path, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    lab = Lab()
+    asked = threading.Event()
+
+    def never(self: SignalInlet, timeout_s: float) -> None:
+        asked.set()
+
+    with ExitStack() as stack:
+        service = stack.enter_context(Service(lab.config(decoder)))
+        heard = listen(stack, service, "alarm")
+        if comes_back:
+            service.connect()
+            lab.send(50)
+            lab.unplug()
+            next_alarm(heard, AlarmCode.LOST, active=True)
+        monkeypatch.setattr("rtdecode.feeds._FIRST_OFFSET_S", math.inf)
+        monkeypatch.setattr(SignalInlet, "time_correction", never)
+        if comes_back:
+            lab.plug_in()
+            assert asked.wait(30)
+        else:
+            thread = stack.enter_context(ThreadPoolExecutor(1))
+            connecting = thread.submit(service.connect)
+            assert asked.wait(30)
+            service.request_stop()
+            connecting.result(30)
+    stream = service.status().streams["eeg"]
+    assert (stream.state, stream.reconnects) == (StreamState.CONNECTING, 0)
 
 
 @pytest.mark.parametrize("pull", [4096, 25], ids=["few channels", "as of 272 channels"])

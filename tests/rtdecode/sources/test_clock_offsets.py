@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pylsl
 import pytest
@@ -91,6 +93,15 @@ def test_a_stream_lost_before_the_first_measurement_says_so() -> None:
 def test_a_clock_that_cannot_be_measured_says_what_to_do() -> None:
     with ClockOffsets() as offsets, pytest.raises(UserError, match=r"host 'other'.*UDP ports 16572-16604"):
         offsets.watch(Remote(None)).wait(0.01)
+
+
+def test_who_waits_for_a_measurement_is_let_go_when_told_to_stop() -> None:
+    remote, stop = Remote(None), threading.Event()
+    with ClockOffsets(period_s=0.001) as offsets, ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(offsets.watch(remote).wait, math.inf, stop)
+        assert remote.asked_twice.wait(LONG_S)
+        stop.set()
+        assert waiting.result(LONG_S) is None
 
 
 def test_a_forgotten_inlet_is_asked_no_more() -> None:
