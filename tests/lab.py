@@ -62,8 +62,8 @@ class Lab:
         self.amplifier.push_chunk(samples, self.start + (self.n_samples - 1) / RATE_HZ)
 
     def catch_up(self) -> None:
-        """Start afresh at this moment: the next sample is stamped now."""
-        self.start = pylsl.local_clock() - self.n_samples / RATE_HZ
+        """Start afresh: the newest of ten samples is stamped now."""
+        self.start = pylsl.local_clock() - (self.n_samples + 9) / RATE_HZ
         self.send(10)
 
     def mark(self, sample: int, label: str) -> None:

@@ -20,12 +20,9 @@ from rtdecode.keys import make_keys
 from rtdecode.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
-
-    from rtdecode.bus.wire import Received
 
 
 @pytest.fixture
@@ -39,10 +36,11 @@ def decoder(tmp_path: Path) -> Path:
     return tmp_path / "d.onnx"
 
 
-def await_markers(heard: Iterator[Received], n: int) -> None:
-    """Wait until the service has told of ``n`` markers."""
-    for _ in range(n):
-        next(received for received in heard if received.message.kind == "marker")
+def await_requests(service: Service, n: int) -> None:
+    """Wait until ``n`` requests are open: that a marker came is told before, and nothing is told then."""
+    pause = threading.Event()
+    while service.status().accounts.n_open < n:
+        pause.wait(0.01)
 
 
 def test_a_stop_accounts_for_what_is_in_flight(lab: Lab, decoder: Path) -> None:
@@ -130,17 +128,17 @@ def test_a_window_that_finds_the_queue_full_is_an_overflow(
 
     with ExitStack() as stack:
         service = stack.enter_context(Service(lab.config(decoder, queue=2)))
-        heard = listen(stack, service, "verdict", "marker")
+        heard = listen(stack, service, "verdict")
         service.connect()
         monkeypatch.setattr(Decoder, "run", slow_run)
         for label in ("running", "waiting"):  # complete at one sample, so that none is decoded at once
             lab.mark(0, label)
-        await_markers(heard, 2)
+        await_requests(service, 2)
         lab.send(150)
         assert running.wait(30)
         for index in range(4):
             lab.mark(60, str(index))
-        await_markers(heard, 4)
+        await_requests(service, 6)
         lab.send(50)
         ends: Counter[Verdict] = Counter()
         for received in heard:
@@ -165,13 +163,13 @@ def test_a_window_alone_is_decoded_by_the_thread_that_completed_it(
 
     with ExitStack() as stack:
         service = stack.enter_context(Service(lab.config(decoder)))
-        heard = listen(stack, service, "verdict", "marker")
+        heard = listen(stack, service, "verdict")
         service.connect()
         monkeypatch.setattr(Decoder, "run", watched_run)
         for sample, labels in ((0, ["alone"]), (200, ["one", "other"])):
             for label in labels:
                 lab.mark(sample, label)
-            await_markers(heard, len(labels))
+            await_requests(service, len(labels))
             lab.send(200)
             for _ in labels:
                 next(r for r in heard if isinstance(r.message, VerdictMessage))

@@ -90,14 +90,14 @@ def test_ready_means_warm_and_fresh(tmp_path: Path) -> None:
     front_end = [design_iir(RATE_HZ, highpass_hz=5.0, order=1)]
     write_index_decoder(tmp_path / "d.onnx", index_manifest(front_end=front_end))
     with ExitStack() as stack:
-        service = stack.enter_context(Service(monitored(lab.config(tmp_path / "d.onnx", stale_s=30))))
+        service = stack.enter_context(Service(monitored(lab.config(tmp_path / "d.onnx"))))
         heard = listen(stack, service, "alarm")
         url = service.health_url
         assert fetch(f"{url}/readyz") == (503, "not ready: the service is connecting\n")
         assert fetch(f"{url}/livez") == (200, "alive\n")
         service.connect()
         stack.enter_context(beating(service))
-        lab.catch_up()
+        lab.send(10)
         wait_for_state(service, "warm")
         code, why = fetch(f"{url}/readyz")
         assert (code, why) == (503, "not ready: eeg is warm\n")
@@ -105,7 +105,7 @@ def test_ready_means_warm_and_fresh(tmp_path: Path) -> None:
         wait_for_state(service, "live")
         assert fetch(f"{url}/readyz") == (200, "ready\n")
         assert fetch(f"{url}/livez") == (200, "alive\n")
-        lab.start -= 60
+        lab.start -= 600
         lab.send(10)
         next(received for received in heard if isinstance(received.message, AlarmMessage))
         code, why = fetch(f"{url}/readyz")
