@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtdecode.contracts import Quality, Verdict
+from rtdecode.contracts import MOST_NAMED, Quality, Verdict
 from rtdecode.errors import shorten
 from rtdecode.gap_log import GapLog
 from rtdecode.signal.bridging import GapPolicy
@@ -93,7 +93,7 @@ class _Lane:
     def quality(self, cut: Cut) -> Quality:
         """What one should know of a window before trusting it."""
         found, missing = cut.findings, self.binding.missing
-        return Quality(
+        quality = Quality(
             missing_channels=missing,
             bad_channels=self.binding.bad,
             nan_channels=found.nan,
@@ -102,6 +102,7 @@ class _Lane:
             out_of_range_channels=found.out_of_range,
             bridged_samples=cut.bridged_samples,
         )
+        return quality if len(self.binding.pick) <= MOST_NAMED else quality.shortened()
 
 
 class Connection:
@@ -308,31 +309,30 @@ class Connection:
         decoder = lane.decoders[item.request.decoder]
         if isinstance(item, Closed):
             return Ending(item, decoder, self.facts)
-        quality = lane.quality(item)
-        if reason := self._fault(quality):
+        if reason := self._fault(item, lane.binding):
             closed = Closed(item.request, item.marker, Verdict.ARTEFACT, reason)
             return Ending(closed, decoder, self.facts)
-        return Job(item, decoder, lane.binding, quality, lane.track, self.facts)
+        return Job(item, decoder, lane.binding, lane.quality(item), lane.track, self.facts)
 
-    def _fault(self, quality: Quality) -> str:
+    def _fault(self, cut: Cut, binding: Binding) -> str:
         """Why a window is not to be decoded, if it is not; channels that are rebuilt do no harm."""
         most_bad, most_bridged = self._rules.reject_bad_channels, self._rules.reject_bridged_samples
         if most_bad is not None:
-            rebuilt = {*quality.missing_channels, *quality.bad_channels}
+            found, rebuilt = cut.findings, {*binding.missing, *binding.bad}
             odd = {
                 what: [name for name in names if name not in rebuilt]
                 for what, names in (
-                    ("no numbers", quality.nan_channels),
-                    ("flat", quality.flat_channels),
-                    ("railed", quality.railed_channels),
-                    ("out of range", quality.out_of_range_channels),
+                    ("no numbers", found.nan),
+                    ("flat", found.flat),
+                    ("railed", found.railed),
+                    ("out of range", found.out_of_range),
                 )
             }
             n = len({name for names in odd.values() for name in names})
             if n > most_bad:
                 told = "; ".join(f"{what}: {shorten(names)}" for what, names in odd.items() if names)
                 return f"{n} channels are not fit to be decoded ({told}), more than {most_bad}"
-        if most_bridged is not None and quality.bridged_samples > most_bridged:
-            n = quality.bridged_samples
+        if most_bridged is not None and cut.bridged_samples > most_bridged:
+            n = cut.bridged_samples
             return f"{n} samples of the window were lost and put in, more than {most_bridged}"
         return ""

@@ -18,6 +18,7 @@ from rtdecode.contracts.manifest import (
     Validation,
 )
 from rtdecode.contracts.messages import (
+    MOST_NAMED,
     Accounts,
     AlarmCode,
     AlarmMessage,
@@ -61,6 +62,7 @@ from rtdecode.contracts.signal import (
 )
 
 __all__ = [
+    "MOST_NAMED",
     "Accounts",
     "AlarmCode",
     "AlarmMessage",

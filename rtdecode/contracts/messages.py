@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -89,8 +89,14 @@ class Stamps(Contract):
     inference_end: float
 
 
+MOST_NAMED = 512
+"""Channels that a list of :class:`Quality` names: more than M/EEG has, and few enough for any message."""
+
+
 class Quality(Contract):
     """What one should know before trusting a trial.
+
+    Each list names the first :data:`MOST_NAMED` channels at most.
 
     Parameters
     ----------
@@ -106,6 +112,8 @@ class Quality(Contract):
         Channels that stood at their largest or smallest value for a good part of the window.
     out_of_range_channels
         Channels whose peak-to-peak amplitude no such channel can have.
+    unnamed
+        How many more channels there are than a list names, by the list's field; of other lists, nothing.
     bridged_samples
         Samples of the window that were lost on the way and put in, as the gap policy says.
     """
@@ -116,7 +124,17 @@ class Quality(Contract):
     flat_channels: tuple[str, ...] = ()
     railed_channels: tuple[str, ...] = ()
     out_of_range_channels: tuple[str, ...] = ()
+    unnamed: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
     bridged_samples: int = Field(default=0, ge=0)
+
+    def shortened(self) -> Self:
+        """The same with no more names in a list than a message takes."""
+        long = {
+            field: names for field, names in self if field.endswith("_channels") and len(names) > MOST_NAMED
+        }
+        cut = {field: names[:MOST_NAMED] for field, names in long.items()}
+        unnamed = {field: len(names) - MOST_NAMED for field, names in long.items()}
+        return self.model_copy(update={**cut, "unnamed": unnamed})
 
 
 class Message(Contract):

@@ -8,6 +8,7 @@ import pytest
 from index_decoder import index_channels, index_manifest, placed_channels, write_index_decoder
 from onnx import numpy_helper
 
+from rtdecode.bus.wire import decode, encode
 from rtdecode.config import QualitySettings, ServiceSettings, TriggerChannel
 from rtdecode.connection import StreamFacts
 from rtdecode.contracts import (
@@ -561,6 +562,21 @@ def test_what_is_odd_in_a_window_is_told(decoder: Decoder) -> None:
     (message,) = bench.of(EmbeddingMessage)
     # The index as volts is far too large, and the other channels do not move.
     assert message.quality == Quality(flat_channels=("CH1", "CH2"), out_of_range_channels=("CH0",))
+
+
+def test_of_very_many_odd_channels_the_first_are_named_and_the_message_is_sent(
+    tmp_path: Path,
+) -> None:
+    channels = tuple(Channel(name=f"{i:01100}", type="eeg", unit="V") for i in range(1000))
+    write_index_decoder(tmp_path / "d.onnx", index_manifest(channels=channels))
+    bench = Bench([Decoder(tmp_path / "d.onnx")])
+    bench.connect(channels)
+    bench.mark(50 / RATE_HZ)
+    bench.feed(100, np.zeros((100, 997)))
+    (message, payload) = next((m, p) for m, p in bench.said if isinstance(m, EmbeddingMessage))
+    assert message.quality.flat_channels == tuple(channel.name for channel in channels[1:513])
+    assert message.quality.unnamed == {"flat_channels": 487}
+    assert decode(encode(message, payload)).message == message
 
 
 @pytest.mark.parametrize(("most", "verdict"), [(2, Verdict.ARTEFACT), (3, Verdict.EMITTED)])

@@ -162,6 +162,7 @@ def _examples() -> list[Contract]:
         flat_channels=("F4",),
         railed_channels=("C3",),
         out_of_range_channels=("C4",),
+        unnamed={"out_of_range_channels": 2},
         bridged_samples=3,
     )
     output = HeadOutput(name="image", role=HeadRole.RETRIEVAL, dim=3)
