@@ -9,6 +9,13 @@ from rtdecode.contracts import AlarmCode, Verdict
 GAP, TIMEOUT, LATE = frozenset({Verdict.GAP}), frozenset({Verdict.TIMEOUT}), frozenset({Verdict.LATE})
 LOST, STALE, REFUSED, CLOCK = AlarmCode.LOST, AlarmCode.STALE, AlarmCode.REFUSED, AlarmCode.CLOCK
 
+
+def _changed(name: str, fault: str) -> Case:
+    """The stream comes back changed, so that it is refused, and then as it was."""
+    faults = (fault, "disconnect:at=6,for=0.5")
+    return Case(name, faults, 1, gone_at=1, verdicts=GAP, alarms=frozenset({LOST, REFUSED}))
+
+
 CASES = (
     Case("nothing", ()),
     # samples
@@ -101,22 +108,8 @@ CASES = (
     # the connection
     Case("disconnect", ("disconnect:at=1,for=0.5",), 1, gone_at=1, verdicts=GAP, alarms=frozenset({LOST})),
     Case("reorder", ("reorder:at=1,for=0.5",), 1, gone_at=1, verdicts=GAP, alarms=frozenset({LOST})),
-    Case(
-        "missing",
-        ("missing:at=1,for=0.5,channel=CH2", "disconnect:at=6,for=0.5"),
-        1,
-        gone_at=1,
-        verdicts=GAP,
-        alarms=frozenset({LOST, REFUSED}),
-    ),
-    Case(
-        "rename",
-        ("rename:at=1,for=0.5,channel=CH2,to=X", "disconnect:at=6,for=0.5"),
-        1,
-        gone_at=1,
-        verdicts=GAP,
-        alarms=frozenset({LOST, REFUSED}),
-    ),
+    _changed("missing", "missing:at=1,for=0.5,channel=CH2"),
+    _changed("rename", "rename:at=1,for=0.5,channel=CH2,to=X"),
     Case(
         "unit",
         ("unit:at=1,for=0.5,channel=CH0,unit=uV",),
@@ -125,22 +118,8 @@ CASES = (
         verdicts=GAP,
         alarms=frozenset({LOST}),
     ),
-    Case(
-        "unit-other",
-        ("unit:at=1,for=0.5,channel=CH2,unit=T", "disconnect:at=6,for=0.5"),
-        1,
-        gone_at=1,
-        verdicts=GAP,
-        alarms=frozenset({LOST, REFUSED}),
-    ),
-    Case(
-        "new-rate",
-        ("new-rate:at=1,for=0.5,hz=512", "disconnect:at=6,for=0.5"),
-        1,
-        gone_at=1,
-        verdicts=GAP,
-        alarms=frozenset({LOST, REFUSED}),
-    ),
+    _changed("unit-other", "unit:at=1,for=0.5,channel=CH2,unit=T"),
+    _changed("new-rate", "new-rate:at=1,for=0.5,hz=512"),
     Case("marker-disconnect", ("marker-disconnect:at=1,for=0.5",), 1, gone_at=1, alarms=frozenset({LOST})),
     # markers
     Case("marker-duplicate", ("marker-duplicate",), over=1),

@@ -22,40 +22,21 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 import numpy as np
 import zmq
+from pydantic import TypeAdapter
 
 from rtdecode.bus import Broker, ControlClient, Publisher, Subscriber, WireError
 from rtdecode.bus.curve import ServiceKeys
 from rtdecode.bus.wire import decode, encode, topic
-from rtdecode.contracts import (
-    Accounts,
-    AlarmCode,
-    AlarmMessage,
-    ControlReply,
-    ControlRequest,
-    EmbeddingMessage,
-    Fate,
-    HeadOutput,
-    HeadRole,
-    Hit,
-    MarkerMessage,
-    Missed,
-    Quality,
-    Ranking,
-    Request,
-    RetrievalMessage,
-    Stamps,
-    StatusMessage,
-    StreamState,
-    StreamStatus,
-    Verdict,
-    VerdictMessage,
-)
+from rtdecode.contracts import AnyMessage, ControlReply, ControlRequest, Missed
 from rtdecode.keys import make_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMEOUT_S = 60.0
+
+GOLDEN = Path(__file__).parents[1] / "rtdecode" / "contracts" / "golden"
+KINDS = ("Verdict", "Embedding", "Marker", "Retrieval", "Alarm", "Status")
 
 _NUMBER = re.compile(rb"-?\d+(\.\d+)?")
 _STRING = re.compile(rb'"[^"\\]*"')
@@ -64,65 +45,18 @@ _TEXTS = (b'"\xff\xfe"', b'"\\ud800"', b'"\\u0000"', b'"\x00"', b'"\xed\xa0\x80"
 
 
 def healthy_messages() -> list[list[bytes]]:
-    """One valid message of each kind, as frames."""
-    request = Request(stream="eeg", segment=0, origin="marker", index=3, decoder="ridge")
-    envelope = {"simulated": True, "host": "fuzz", "boot_id": "f" * 32, "publisher": "fuzz", "sequence": 5}
-    of_request = {"request": request, "label": "face/1", "stimulus_id": "face_1"}
-    stamps = dict.fromkeys(Stamps.model_fields, 1.5) | {"marker_host": "a", "data_host": "b"}
-    head = HeadOutput(name="clip", role=HeadRole.RETRIEVAL, dim=16)
-    ranking = Ranking(hits=(Hit(stimulus_id="face_1", score=0.5),) * 5, truth_rank=1, averaged=1)
-    messages: list[tuple[Any, list[np.ndarray]]] = [
-        (
-            EmbeddingMessage(
-                **envelope,
-                **of_request,
-                decoder_sha256="0" * 64,
-                segment=0,
-                onset_sample=1200,
-                residual_us=-1.5,
-                stamps=Stamps(**stamps),
-                quality=Quality(),
-                heads=(head, head.model_copy(update={"name": "pixels", "dim": 3})),
-                stream_delay_s=0.0,
-                marker_delay_s=0.0,
-            ),
-            [np.linspace(-1, 1, 16), np.zeros(3)],
-        ),
-        (VerdictMessage(**envelope, **of_request, verdict=Verdict.EMITTED), []),
-        (
-            MarkerMessage(
-                **envelope, source="s", label="x", stimulus_id=None, fate=Fate.IGNORED, index=None, stamp=1.0
-            ),
-            [],
-        ),
-        (
-            RetrievalMessage(
-                **envelope,
-                **of_request,
-                head="clip",
-                gallery="g",
-                n_gallery=100,
-                single=ranking,
-                running=ranking,
-                received_at=1.0,
-            ),
-            [],
-        ),
-        (AlarmMessage(**envelope, code=AlarmCode.STALE, subject="eeg", active=True, text="silent"), []),
-        (
-            StatusMessage(
-                **envelope,
-                state="live",
-                accounts=Accounts(markers={Fate.ACCEPTED: 4}, requests={Verdict.EMITTED: 3}, n_open=1),
-                streams={"eeg": StreamStatus(state=StreamState.LIVE)},
-                providers={"ridge": "CPUExecutionProvider"},
-                delays={},
-                sequences={"verdict/eeg/ridge": 41},
-            ),
-            [],
-        ),
+    """The golden example of each kind of message, as frames."""
+    examples = [
+        TypeAdapter(AnyMessage).validate_json((GOLDEN / f"{kind}Message.json").read_bytes()) for kind in KINDS
     ]
-    return [encode(message, payload) for message, payload in messages]
+    return [
+        # What claims to be of the service itself is refused for that alone.
+        encode(
+            message.model_copy(update={"publisher": "fuzz"}),
+            [np.linspace(-1, 1, head.dim) for head in getattr(message, "heads", ())],
+        )
+        for message in examples
+    ]
 
 
 def control_requests() -> list[list[bytes]]:
@@ -305,7 +239,7 @@ class Peers:
             )
             assert self._worker.connected(TIMEOUT_S)
             assert self._subscriber.wait_joined(TIMEOUT_S)
-            self._message = decode(healthy_messages()[1]).message
+            self._message = decode(healthy_messages()[0]).message
             self._n = 0
             self._got: dict[str, list[int]] = {"service": [], "worker": []}
             self._ended = threading.Event()
@@ -443,7 +377,7 @@ def _zmtp(kind: bytes) -> tuple[bytes, bytes]:
     greeting = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
     ready = b"\x05READY" + b"\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
     frames = {
-        b"PUB": healthy_messages()[1],
+        b"PUB": healthy_messages()[0],
         b"SUB": [b"\x01verdict/"],
         b"REQ": control_requests()[0],
     }[kind]

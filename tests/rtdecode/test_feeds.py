@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from index_decoder import index_manifest, write_index_decoder
 from lab import RATE_HZ, Lab, listen, wait_for_state
 
 from rtdecode.contracts import AlarmCode, AlarmMessage, EmbeddingMessage, StreamState, VerdictMessage
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rtdecode.bus.wire import Received
-
-
-@pytest.fixture
-def decoder(tmp_path: Path) -> Path:
-    write_index_decoder(tmp_path / "d.onnx", index_manifest(window=(0, 20)))
-    return tmp_path / "d.onnx"
 
 
 def next_alarm(heard: Iterator[Received], code: AlarmCode, *, active: bool) -> AlarmMessage:
@@ -51,8 +44,7 @@ def wait_received(service: Service, n: int) -> None:
         pause.wait(0.02)
 
 
-def test_a_silent_stream_raises_an_alarm_that_ends_when_samples_come_again(decoder: Path) -> None:
-    lab = Lab()
+def test_a_silent_stream_raises_an_alarm_that_ends_when_samples_come_again(lab: Lab, decoder: Path) -> None:
     with ExitStack() as stack:
         service = stack.enter_context(Service(lab.config(decoder, stale_s=0.3)))
         heard = listen(stack, service, "alarm")
@@ -70,8 +62,7 @@ def test_a_silent_stream_raises_an_alarm_that_ends_when_samples_come_again(decod
         assert service.status().alarms == ()
 
 
-def test_a_stream_that_never_sent_raises_the_alarm_of_a_silent_one(decoder: Path) -> None:
-    lab = Lab()
+def test_a_stream_that_never_sent_raises_the_alarm_of_a_silent_one(lab: Lab, decoder: Path) -> None:
     with ExitStack() as stack:
         service = stack.enter_context(Service(lab.config(decoder, stale_s=0.3)))
         heard = listen(stack, service, "alarm")
@@ -86,8 +77,9 @@ def test_a_stream_that_never_sent_raises_the_alarm_of_a_silent_one(decoder: Path
         assert service.status().streams["eeg"].state is not StreamState.STALE
 
 
-def test_a_stream_that_comes_back_with_other_channels_is_refused_until_it_fits(decoder: Path) -> None:
-    lab = Lab()
+def test_a_stream_that_comes_back_with_other_channels_is_refused_until_it_fits(
+    lab: Lab, decoder: Path
+) -> None:
     with ExitStack() as stack:
         service = stack.enter_context(Service(lab.config(decoder)))
         heard = listen(stack, service, "alarm", "embedding")
@@ -105,7 +97,7 @@ def test_a_stream_that_comes_back_with_other_channels_is_refused_until_it_fits(d
         wait_for_state(service, "live")
         lab.n_samples = 0
         lab.mark(10, "back")
-        lab.send(100)
+        lab.send(200)
         message = next_embedding(heard)
         assert (message.label, message.segment, message.onset_sample) == ("back", 1, 10)
         assert service.status().streams["eeg"].reconnects == 1
@@ -113,9 +105,8 @@ def test_a_stream_that_comes_back_with_other_channels_is_refused_until_it_fits(d
 
 @pytest.mark.parametrize("comes_back", [False, True])
 def test_a_stop_while_a_clock_is_measured_ends_the_connecting(
-    decoder: Path, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+    lab: Lab, decoder: Path, monkeypatch: pytest.MonkeyPatch, comes_back: bool
 ) -> None:
-    lab = Lab()
     asked = threading.Event()
 
     def never(self: SignalInlet, timeout_s: float) -> None:
@@ -146,10 +137,9 @@ def test_a_stop_while_a_clock_is_measured_ends_the_connecting(
 
 @pytest.mark.parametrize("pull", [4096, 25], ids=["few channels", "as of 272 channels"])
 def test_a_backlog_is_thrown_away_and_counted(
-    decoder: Path, monkeypatch: pytest.MonkeyPatch, pull: int
+    lab: Lab, decoder: Path, monkeypatch: pytest.MonkeyPatch, pull: int
 ) -> None:
     """Of many channels one pull brings a tenth of a second, however much waits."""
-    lab = Lab()
     lab.start -= 6.0  # what it sends at once was taken by now
     monkeypatch.setattr("rtdecode.sources.lsl._LARGEST_CHUNK_BYTES", 8 * 3 * pull)
     asleep, awake = threading.Event(), threading.Event()

@@ -25,17 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
-def decoder(tmp_path: Path) -> Path:
-    write_index_decoder(tmp_path / "d.onnx", index_manifest(window=(0, 100)))
-    return tmp_path / "d.onnx"
-
-
 def await_requests(service: Service, n: int) -> None:
     """Wait until ``n`` requests are open: that a marker came is told before, and nothing is told then."""
     pause = threading.Event()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from messages import REQUEST, embedding_message
 
 from rtdecode.bus import Broker
 from rtdecode.contracts import (
@@ -14,11 +15,6 @@ from rtdecode.contracts import (
     ControlRequest,
     EmbeddingMessage,
     Fate,
-    HeadOutput,
-    HeadRole,
-    Quality,
-    Request,
-    Stamps,
     StatusMessage,
     StreamStatus,
     Verdict,
@@ -27,11 +23,6 @@ from rtdecode.contracts import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture
-def request_of_marker() -> Request:
-    return Request(stream="eeg", segment=0, origin="marker", index=3, decoder="ridge")
 
 
 @pytest.fixture
@@ -48,48 +39,16 @@ def status() -> StatusMessage:
 
 
 @pytest.fixture
-def verdict(request_of_marker: Request) -> VerdictMessage:
+def verdict() -> VerdictMessage:
     return VerdictMessage(
-        simulated=True,
-        request=request_of_marker,
-        label="face/1",
-        stimulus_id="face_1",
-        verdict=Verdict.EMITTED,
+        simulated=True, request=REQUEST, label="face/1", stimulus_id="face_1", verdict=Verdict.EMITTED
     )
 
 
 @pytest.fixture
-def embedding(request_of_marker: Request) -> EmbeddingMessage:
+def embedding() -> EmbeddingMessage:
     """Two heads, of 3 and 2 dimensions."""
-    return EmbeddingMessage(
-        simulated=True,
-        request=request_of_marker,
-        label="face/1",
-        stimulus_id="face_1",
-        decoder_sha256="0" * 64,
-        segment=0,
-        stream_delay_s=0.0,
-        marker_delay_s=0.012,
-        onset_sample=1200,
-        residual_us=-120.5,
-        stamps=Stamps(
-            marker_host="stimulus-pc",
-            data_host="amplifier-pc",
-            marker_source=1.0,
-            marker_corrected=1.25,
-            marker_arrival=1.5,
-            data_source=1.75,
-            data_corrected=2.0,
-            data_arrival=2.25,
-            inference_start=2.5,
-            inference_end=2.75,
-        ),
-        quality=Quality(),
-        heads=(
-            HeadOutput(name="clip", role=HeadRole.RETRIEVAL, dim=3),
-            HeadOutput(name="pixels", role=HeadRole.RECONSTRUCTION, dim=2),
-        ),
-    )
+    return embedding_message()
 
 
 @pytest.fixture

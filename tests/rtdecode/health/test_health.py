@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 STAGES = ("data", "queue", "decode", "publish", "compute")
 
 
-@pytest.fixture
-def decoder(tmp_path: Path) -> Path:
-    write_index_decoder(tmp_path / "d.onnx", index_manifest(window=(0, 20)))
-    return tmp_path / "d.onnx"
-
-
 def monitored(config: ServeConfig, port: int = 0) -> ServeConfig:
     return config.model_copy(update={"health": config.health.model_copy(update={"port": port})})
 
@@ -85,8 +79,7 @@ def test_every_source_must_be_live_and_each_that_is_not_is_named() -> None:
     assert told == "eeg is stale: why; markers is lost: why"
 
 
-def test_ready_means_warm_and_fresh(tmp_path: Path) -> None:
-    lab = Lab()
+def test_ready_means_warm_and_fresh(lab: Lab, tmp_path: Path) -> None:
     front_end = [design_iir(RATE_HZ, highpass_hz=5.0, order=1)]
     write_index_decoder(tmp_path / "d.onnx", index_manifest(front_end=front_end))
     with ExitStack() as stack:
@@ -117,8 +110,7 @@ def test_ready_means_warm_and_fresh(tmp_path: Path) -> None:
         fetch(f"{url}/livez")
 
 
-def test_metrics_tell_what_the_books_say(decoder: Path) -> None:
-    lab = Lab()
+def test_metrics_tell_what_the_books_say(lab: Lab, decoder: Path) -> None:
     with ExitStack() as stack:
         service = stack.enter_context(Service(monitored(lab.config(decoder))))
         heard = listen(stack, service, "verdict")
@@ -151,17 +143,15 @@ def test_metrics_tell_what_the_books_say(decoder: Path) -> None:
     assert not any("python_info" in sample for sample in said)  # not the process's global registry
 
 
-def test_a_page_may_be_asked_for_as_openmetrics(decoder: Path) -> None:
-    lab = Lab()
+def test_a_page_may_be_asked_for_as_openmetrics(lab: Lab, decoder: Path) -> None:
     with Service(monitored(lab.config(decoder))) as service:
         _, text = fetch(f"{service.health_url}/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert text.endswith("# EOF\n")
 
 
 def test_a_thread_that_ended_and_a_heart_that_stopped_are_told(
-    decoder: Path, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, decoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = Lab()
     with Service(monitored(lab.config(decoder))) as service:
         service.connect()
         assert fetch(f"{service.health_url}/livez") == (200, "alive\n")
@@ -176,9 +166,9 @@ def test_a_thread_that_ended_and_a_heart_that_stopped_are_told(
 
 
 def test_without_a_port_nobody_listens_and_a_taken_one_is_refused_before_anything_starts(
+    lab: Lab,
     decoder: Path,
 ) -> None:
-    lab = Lab()
     with Service(lab.config(decoder)) as service:
         assert service.health_url is None
     with Service(monitored(lab.config(decoder))) as service:

@@ -7,41 +7,24 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import STAMPS, embedding_message
 
-from rtdecode.contracts import EmbeddingMessage, Quality, Request, Stamps
 from rtdecode.health.stages import BOUNDS_S, Durations, StageTimes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rtdecode.contracts import EmbeddingMessage
+
 
 def message(marker_arrival: float | None, data_arrival: float, **fields: object) -> EmbeddingMessage:
-    return EmbeddingMessage(
-        simulated=False,
-        request=Request(stream="eeg", segment=0, origin="marker", index=0, decoder="ridge"),
-        label="",
-        stimulus_id=None,
-        decoder_sha256="1" * 64,
-        segment=0,
-        onset_sample=0,
-        residual_us=0.0,
-        stamps=Stamps(
-            marker_host="",
-            data_host="",
-            marker_source=marker_arrival,
-            marker_corrected=marker_arrival,
-            marker_arrival=marker_arrival,
-            data_source=data_arrival,
-            data_corrected=data_arrival,
-            data_arrival=data_arrival,
-            inference_start=20.0,
-            inference_end=23.0,
-        ),
-        quality=Quality(),
-        heads=(),
-        stream_delay_s=0.0,
-        marker_delay_s=0.0,
-    ).model_copy(update=fields)
+    moments = {
+        "marker_arrival": marker_arrival,
+        "data_arrival": data_arrival,
+        "inference_start": 20.0,
+        "inference_end": 23.0,
+    }
+    return embedding_message(stamps=STAMPS.model_copy(update=moments), **fields)
 
 
 def sums(stages: StageTimes) -> Mapping[str, float]:

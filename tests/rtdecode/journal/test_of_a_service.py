@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pyxdf
-from index_decoder import index_manifest, write_index_decoder
 from lab import Lab, listen
 
 from rtdecode.bus.subscriber import Subscriber
@@ -28,17 +27,6 @@ from rtdecode.service import Service
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
-
-
-@pytest.fixture
-def decoder(tmp_path: Path) -> Path:
-    write_index_decoder(tmp_path / "d.onnx", index_manifest(window=(0, 100)))
-    return tmp_path / "d.onnx"
 
 
 def with_journal(config: ServeConfig, folder: Path, **journal: object) -> ServeConfig:

@@ -17,14 +17,12 @@ import pylsl
 import pytest
 from index_decoder import SPACE, index_manifest, write_index_decoder
 from lab import RATE_HZ, Lab
+from messages import REQUEST, STRIDE_STAMPS, embedding_message
 
 from rtdecode.bus import Subscriber
 from rtdecode.contracts import (
     EmbeddingMessage,
     HeadOutput,
-    Quality,
-    Request,
-    Stamps,
     VerdictMessage,
 )
 from rtdecode.errors import UserError
@@ -176,50 +174,34 @@ def addresses(endpoints: Endpoints) -> tuple[str, str, str]:
     return endpoints.publish, endpoints.subscribe, endpoints.control
 
 
-def embedding_message(**fields: object) -> EmbeddingMessage:
-    message = EmbeddingMessage(
-        simulated=False,
-        request=Request(stream="eeg", segment=0, origin="stride", index=3, decoder="index"),
-        label="",
-        stimulus_id=None,
-        decoder_sha256="1" * 64,
-        segment=0,
-        onset_sample=0,
-        residual_us=0.0,
-        stamps=Stamps(
-            marker_host="",
-            data_host="",
-            marker_source=None,
-            marker_corrected=None,
-            marker_arrival=None,
-            data_source=11.0,
-            data_corrected=12.0,
-            data_arrival=13.0,
-            inference_start=13.5,
-            inference_end=14.0,
-        ),
-        quality=Quality(),
-        heads=(HeadOutput(name="embedding", role="retrieval", dim=2),),
-        stream_delay_s=0.0,
-        marker_delay_s=0.0,
-    )
-    return message.model_copy(update=fields)
+def stride_embedding(**fields: object) -> EmbeddingMessage:
+    unchanged = {
+        "simulated": False,
+        "request": REQUEST.model_copy(update={"origin": "stride", "decoder": "index"}),
+        "label": "",
+        "stimulus_id": None,
+        "decoder_sha256": "1" * 64,
+        "stamps": STRIDE_STAMPS,
+        "heads": (HeadOutput(name="embedding", role="retrieval", dim=2),),
+    }
+    return embedding_message(**{**unchanged, **fields})
 
 
 def test_a_stride_is_stamped_with_its_windows_end_and_compressed_time_has_no_latency(source_id: str) -> None:
     streams = ResultStreams(source_id)
     streams.offer({"1" * 64: index_manifest()}, {"eeg": ["index"]}, simulated=False)
     results, answers = inlet(f"{source_id}-eeg-index-embedding"), inlet(f"{source_id}-answers")
-    message = embedding_message(latency_comparable=False)
+    message = stride_embedding(latency_comparable=False)
     streams.push_embedding(message, (np.array([1.5, -2], "<f4").tobytes(),))
     streams.push_verdict(
         VerdictMessage(
             simulated=False, request=message.request, label="", stimulus_id=None, verdict="emitted"
         )
     )
-    assert results.pull_sample(TIMEOUT_S) == ([1.5, -2], 12.0)
+    assert results.pull_sample(TIMEOUT_S) == ([1.5, -2], STRIDE_STAMPS.data_corrected)
     said, stamp = answer(answers)
-    assert (stamp, said["onset_stamp"], said["latency_ms"], said["index"]) == (12.0, 12.0, None, 3)
+    assert stamp == said["onset_stamp"] == STRIDE_STAMPS.data_corrected
+    assert (said["latency_ms"], said["index"]) == (None, REQUEST.index)
 
 
 def test_streams_stay_for_decoders_that_stay_and_go_with_those_that_go(source_id: str) -> None:
@@ -229,7 +211,7 @@ def test_streams_stay_for_decoders_that_stay_and_go_with_those_that_go(source_id
     stays, goes = inlet(f"{source_id}-eeg-kept-embedding"), inlet(f"{source_id}-eeg-gone-embedding")
     new = index_manifest(name="new")
     streams.offer({"1" * 64: kept, "3" * 64: new}, {"eeg": ["kept", "new"]}, simulated=False)
-    message = embedding_message()
+    message = stride_embedding()
     streams.push_embedding(message, (np.array([1, 2], "<f4").tobytes(),))
     assert stays.pull_sample(TIMEOUT_S)[0] == [1, 2]
     with pytest.raises(pylsl.util.LostError):
@@ -242,7 +224,7 @@ def test_signal_streams_that_share_a_decoder_have_results_of_their_own(source_id
     streams.offer({"1" * 64: index_manifest()}, {"eeg": ["index"], "meg": ["index"]}, simulated=False)
     eeg, meg = inlet(f"{source_id}-eeg-index-embedding"), inlet(f"{source_id}-meg-index-embedding")
     for stream, value in (("eeg", 1), ("meg", 2)):
-        message = embedding_message(request=embedding_message().request.model_copy(update={"stream": stream}))
+        message = stride_embedding(request=stride_embedding().request.model_copy(update={"stream": stream}))
         streams.push_embedding(message, (np.array([value, 0], "<f4").tobytes(),))
     assert (eeg.pull_sample(TIMEOUT_S)[0][0], meg.pull_sample(TIMEOUT_S)[0][0]) == (1, 2)
 
@@ -252,10 +234,10 @@ def test_a_message_of_a_decoder_or_a_shape_unknown_is_passed_over(source_id: str
     streams.offer({"1" * 64: index_manifest()}, {"eeg": ["index"]}, simulated=False)
     results = inlet(f"{source_id}-eeg-index-embedding")
     frame = np.array([1, 2, 3], "<f4").tobytes()
-    streams.push_embedding(embedding_message(decoder_sha256="2" * 64), (frame[:8],))
+    streams.push_embedding(stride_embedding(decoder_sha256="2" * 64), (frame[:8],))
     longer = (HeadOutput(name="embedding", role="retrieval", dim=3),)
-    streams.push_embedding(embedding_message(heads=longer), (frame,))
-    streams.push_embedding(embedding_message(), (frame[:8],))
+    streams.push_embedding(stride_embedding(heads=longer), (frame,))
+    streams.push_embedding(stride_embedding(), (frame[:8],))
     assert results.pull_sample(TIMEOUT_S)[0] == [1, 2]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from messages import REQUEST, embedding_message
 
 from rtdecode.bus import Broker, Endpoints, Subscriber
 from rtdecode.bus.curve import ServiceKeys
@@ -22,19 +23,16 @@ from rtdecode.contracts import (
     ControlReply,
     ControlRequest,
     DecoderManifest,
-    EmbeddingMessage,
     EmbeddingSpace,
     Head,
     HeadOutput,
     HeadRole,
     Provenance,
-    Quality,
     Request,
     Resampling,
     RetrievalMessage,
     Scaling,
     SignalContract,
-    Stamps,
     StatusMessage,
     Unit,
     Window,
@@ -141,32 +139,14 @@ class Service:
     ) -> Request:
         """Publish one embedding for each head of the decoder, all the same."""
         heads = self.decoders.get(sha256, manifest()).heads
-        request = Request(stream="eeg", segment=0, origin="marker", index=self._index, decoder="ridge")
+        request = REQUEST.model_copy(update={"index": self._index})
         self._index += 1
-        message = EmbeddingMessage(
+        message = embedding_message(
             simulated=False,
             request=request,
             label="label",
             stimulus_id=stimulus_id,
             decoder_sha256=sha256,
-            segment=0,
-            stream_delay_s=0.0,
-            marker_delay_s=0.012,
-            onset_sample=0,
-            residual_us=0.0,
-            stamps=Stamps(
-                marker_host="stimulus-pc",
-                data_host="amplifier-pc",
-                marker_source=0.0,
-                marker_corrected=0.0,
-                marker_arrival=0.0,
-                data_source=0.0,
-                data_corrected=0.0,
-                data_arrival=0.0,
-                inference_start=0.0,
-                inference_end=0.0,
-            ),
-            quality=Quality(),
             heads=tuple(HeadOutput(name=head.name, role=head.role, dim=head.space.dim) for head in heads),
         ).model_copy(update=fields)
         self._broker.publish(message, [embedding] * len(message.heads))
