@@ -73,6 +73,10 @@ class Surroundings:
         Told of what a person should see.
     settings
         How long to wait for what.
+    turn
+        Held by a feed while it works on a chunk. Only one can at a time, as threads share an interpreter; but
+        NumPy lets go of that at each step, and with 16 streams most of their time went into handing it to and
+        fro. It is not held while a feed waits for data, or decodes.
     stop
         Ends every feed when set.
     on_failure
@@ -84,6 +88,7 @@ class Surroundings:
     clock: Clock
     alarms: Alarms
     settings: ServiceSettings
+    turn: threading.Lock
     stop: threading.Event
     on_failure: Callable[[BaseException], None]
 
@@ -303,16 +308,22 @@ class SignalFeed(Feed):
         return inlet
 
     def _follow(self, offset_s: float) -> None:
-        chunk = self._signal.pull(_PULL_S)
-        if chunk is not None and not self._is_behind(chunk, offset_s):
-            self._newest = float(chunk.stamps[-1]) + offset_s
-            self._sent_rate.add(chunk.stamps)
-            self._around.engine.feed(self.name, chunk.samples, chunk.stamps, offset_s, chunk.arrival)
-        if jobs := self._around.engine.advance(self.name):
+        has_come = self._signal.wait(_PULL_S)
+        with self._around.turn:
+            if has_come:
+                self._feed(self._signal.take(), offset_s)
+            jobs = self._around.engine.advance(self.name)
+        if jobs:
             self._on_jobs(jobs)
         self._look_at_age()
         self._look_at_clock()
         self._look_at_rate()
+
+    def _feed(self, chunk: RawChunk, offset_s: float) -> None:
+        if not self._is_behind(chunk, offset_s):
+            self._newest = float(chunk.stamps[-1]) + offset_s
+            self._sent_rate.add(chunk.stamps)
+            self._around.engine.feed(self.name, chunk.samples, chunk.stamps, offset_s, chunk.arrival)
 
     def _abandon(self) -> None:
         for code in (AlarmCode.STALE, AlarmCode.CLOCK, AlarmCode.RATE):

@@ -135,6 +135,7 @@ class Service:
             self._clock,
             self._alarms,
             config.service,
+            threading.Lock(),
             self._stop,
             self._fail,
         )

@@ -7,7 +7,7 @@ Facts that shaped this module:
   should linger for a moment after its last sample.
 - liblsl's own jitter removal knows no gaps. Stamps are raw here; :mod:`rtdecode.sources.clock_offsets`
   measures what separates the sender's clock from ours.
-- A pull for at least one sample wakes when data arrive; a pull for a full chunk waits for the chunk.
+- A pull for one sample wakes when data arrive; a pull for a full chunk waits for the chunk.
 - Asking a dead stream for its description blocks, so that every call here has a time-out.
 """
 
@@ -36,7 +36,7 @@ from rtdecode.sources.marker_text import ONE_HOT_TYPE, marker_text, one_hot_text
 from rtdecode.sources.metadata import parse_unit, stream_channels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -54,14 +54,15 @@ _log = logging.getLogger(__name__)
 
 liblsl.lsl_time_correction_ex.restype = ctypes.c_double  # pylsl offers the same without its uncertainty
 
-# The same function as pylsl.local_clock, but called without letting go of the interpreter: it takes less than
-# a microsecond, and each time to get the interpreter back, with 16 streams, milliseconds.
-_local_clock = ctypes.PyDLL(liblsl._name).lsl_local_clock
+# The same library, called without letting go of the interpreter, for what takes microseconds at most: with 16
+# streams it takes milliseconds each time to get the interpreter back.
+_holding = ctypes.PyDLL(liblsl._name)
+_local_clock = _holding.lsl_local_clock
 _local_clock.restype = ctypes.c_double
 
 _BUFFERED_S = 60
 _LARGEST_CHUNK_BYTES = 1 << 18
-"""Memory for a whole chunk is taken at each pull: larger pieces cost more, even when little has come."""
+"""What a pull brings at the most: enough to catch up, and not so much that others wait for long."""
 
 _FORMATS = {
     pylsl.cf_float32: "float32",
@@ -105,17 +106,13 @@ class _Inlet:
         """Machine that sends the stream."""
         return str(self.info.hostname())
 
-    def pull_raw(
-        self, timeout_s: float, max_samples: int
-    ) -> tuple[NDArray[np.generic], NDArray[np.float64], float]:
-        """Values (n, n_channels) as sent, stamps (n,) and arrival; n is 0 if nothing came in time."""
+    def _opened(self) -> pylsl.StreamInlet:
         if self._inlet is None:
             raise StreamLostError(f"the inlet of stream {self.name!r} is closed")
-        try:
-            values, stamps = self._inlet.pull_chunk(timeout_s, max_samples, min_samples=1, as_numpy=True)
-        except (pylsl.util.LostError, pylsl.util.InternalError) as error:
-            raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
-        return values, stamps, self.clock.now()
+        return self._inlet
+
+    def _lost(self) -> StreamLostError:
+        return StreamLostError(f"stream {self.name!r} was lost: its sender went away")
 
     def time_correction(self, timeout_s: float) -> ClockReading | None:
         """From the sender's clock to ours; None if not known in time. Any thread may ask.
@@ -127,9 +124,7 @@ class _Inlet:
         StreamLostError
             If the stream is gone or the inlet closed.
         """
-        inlet = self._inlet  # held here: another thread's close() must not destroy it under our feet
-        if inlet is None:
-            raise StreamLostError(f"the inlet of stream {self.name!r} is closed")
+        inlet = self._opened()  # held here: another thread's close() must not destroy it under our feet
         measured_at, uncertainty, code = ctypes.c_double(), ctypes.c_double(), ctypes.c_int()
         seconds = liblsl.lsl_time_correction_ex(
             inlet.obj,
@@ -144,7 +139,7 @@ class _Inlet:
         except pylsl.util.TimeoutError:
             return None
         except (pylsl.util.LostError, pylsl.util.InternalError) as error:
-            raise StreamLostError(f"stream {self.name!r} was lost: its sender went away") from error
+            raise self._lost() from error
 
     def waiting(self) -> int:
         """Count the samples that were received and not pulled yet."""
@@ -202,10 +197,55 @@ class SignalInlet(_Inlet):
         self._scale: NDArray[np.float64] | None = None if (scale == 1).all() else scale
         self.max_samples = max(1, min(4096, _LARGEST_CHUNK_BYTES // (8 * scale.size)))
         """How many samples one pull brings at the most."""
+        inlet = self._opened()
+        self._values = np.empty((self.max_samples, scale.size), inlet.np_dtype)
+        self._stamps = np.empty(self.max_samples)
+        self._wait_for = inlet.do_pull_chunk
+        name = self._wait_for.__name__
+        if not hasattr(_holding, name):  # pylsl's stand-in for what liblsl lacks here
+            raise UserError(
+                f"stream {self.name!r} sends {self._description.value_format}, which liblsl cannot read on "
+                "this system: have its sender use another format"
+            )
+        self._fetch = getattr(_holding, name)
+        self._error = ctypes.c_int()
+        self._has_first = False
 
     def describe(self) -> StreamDescription:
         """Return what the stream says about itself."""
         return self._description
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait up to ``timeout_s`` seconds for a sample; :meth:`take` then returns it, and what follows.
+
+        Raises
+        ------
+        StreamLostError
+            If the sender went away.
+        """
+        if not self._has_first:
+            self._has_first = self._pull(self._wait_for, 0, 1, timeout_s) == 1
+            try:
+                pylsl.util.handle_error(self._error)
+            except (pylsl.util.LostError, pylsl.util.InternalError) as error:
+                raise self._lost() from error
+        return self._has_first
+
+    def take(self) -> RawChunk:
+        """Return all that is there, without waiting for more; only after :meth:`wait` has found something.
+
+        It never lets go of the interpreter while it asks liblsl.
+        """
+        n = 1
+        if self.max_samples > 1:
+            # A stream that is lost meanwhile still gives what it had; the next wait says that it is lost.
+            n += self._pull(self._fetch, 1, self.max_samples - 1, 0.0)
+        self._has_first = False
+        arrival = self.clock.now()
+        samples = self._values[:n].astype(np.float64)
+        if self._scale is not None:
+            samples *= self._scale
+        return RawChunk(samples, self._stamps[:n].copy(), arrival)
 
     def pull(self, timeout_s: float) -> RawChunk | None:
         """Wait up to ``timeout_s`` seconds; returns all that is there as soon as anything is.
@@ -215,13 +255,21 @@ class SignalInlet(_Inlet):
         StreamLostError
             If the sender went away.
         """
-        values, stamps, arrival = self.pull_raw(timeout_s, self.max_samples)
-        if not stamps.size:
-            return None
-        samples = values.astype(np.float64, copy=False)
-        if self._scale is not None:
-            samples *= self._scale
-        return RawChunk(samples, stamps, arrival)
+        return self.take() if self.wait(timeout_s) else None
+
+    def _pull(self, function: Callable[..., int], first: int, n: int, timeout_s: float) -> int:
+        """Have liblsl write up to ``n`` samples at place ``first`` of the buffers; says how many came."""
+        n_channels = self._values.shape[1]
+        n_values = function(
+            self._opened().obj,
+            ctypes.c_void_p(self._values.ctypes.data + first * self._values.strides[0]),
+            ctypes.c_void_p(self._stamps.ctypes.data + first * self._stamps.strides[0]),
+            ctypes.c_ulong(n * n_channels),
+            ctypes.c_ulong(n),
+            ctypes.c_double(timeout_s),
+            ctypes.byref(self._error),
+        )
+        return int(n_values) // n_channels
 
 
 def _describe(
@@ -309,7 +357,13 @@ class MarkerInlet(_Inlet):
         StreamLostError
             If the sender went away.
         """
-        values, stamps, arrival = self.pull_raw(timeout_s, self._MAX_SAMPLES)
+        try:
+            values, stamps = self._opened().pull_chunk(
+                timeout_s, self._MAX_SAMPLES, min_samples=1, as_numpy=True
+            )
+        except (pylsl.util.LostError, pylsl.util.InternalError) as error:
+            raise self._lost() from error
+        arrival = self.clock.now()
         markers = []
         for row, stamp in zip(values, stamps.tolist(), strict=True):
             for label in self._labels(row):
