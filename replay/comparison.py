@@ -181,7 +181,7 @@ class Check:
         if recorded is not None and recorded.verdict in _OF_THE_MOMENT:
             engine.end(job, recorded.verdict, recorded.reason)
         else:
-            engine.decode(job)
+            engine.decode([job])
 
     def take(self, message: Message, payload: Sequence[np.ndarray]) -> None:
         """Compare one message."""

@@ -166,7 +166,7 @@ def run_virtual(
             case Chunk() if connected:
                 engine.feed(_STREAM, event.samples, event.stamps, 0.0, event.due)
                 for job in engine.advance(_STREAM):
-                    engine.decode(job)
+                    engine.decode([job])
             case Gone(stream="signal"):
                 engine.disconnect(_STREAM, Verdict.GAP, "the stream was lost")
                 connected = False
@@ -178,7 +178,7 @@ def run_virtual(
             progress(event.position)
     if connected:  # markers may have come after the last samples
         for job in engine.advance(_STREAM):
-            engine.decode(job)
+            engine.decode([job])
     engine.disconnect(_STREAM, Verdict.TIMEOUT, "the recording ended before the window did")
     run.accounts = engine.accounts()
     return run

@@ -12,7 +12,7 @@ from rtdecode.contracts import EmbeddingMessage, MarkerMessage, Stamps, Verdict,
 from rtdecode.signal.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rtdecode.connection import Ending, Job
     from rtdecode.contracts import Accounts, Message, Request
@@ -82,53 +82,74 @@ class Answers:
             for request in requests:
                 self._ledger.open(request)
 
-    def decode(self, job: Job) -> tuple[Verdict, str]:
-        """Run the decoder on one window and publish what it says; return how its request ends, and why."""
+    def decode(self, jobs: Sequence[Job]) -> Iterator[tuple[Verdict, str]]:
+        """Run the decoder once on windows that go together, and publish what it says of each.
+
+        Yields
+        ------
+        verdict, reason
+            How each request ends, once its embedding was published.
+        """
+        decoder = jobs[0].decoder
+        windows = [job.cut.window for job in jobs]
+        start = self._clock.now()
         try:
-            cut, decoder = job.cut, job.decoder
-            marker = cut.marker
-            start = self._clock.now()
-            outputs = decoder.run(cut.window[np.newaxis], job.binding.repair)
-            end = self._clock.now()
-            if not job.track.holds(cut):
-                return Verdict.LATE, "the window left the ring while the decoder ran"
-            embeddings = [outputs[head.name][0] for head in decoder.manifest.heads]
-            if not all(np.isfinite(embedding).all() for embedding in embeddings):
-                return Verdict.FAILED, "the decoder's output is not finite"
-            self._emit(
-                EmbeddingMessage(
-                    simulated=job.facts.simulated or decoder.manifest.simulated,
-                    request=cut.request,
-                    label="" if marker is None else marker.label,
-                    stimulus_id=None if marker is None else marker.stimulus_id,
-                    decoder_sha256=decoder.sha256,
-                    segment=cut.segment,
-                    onset_sample=cut.onset_sample,
-                    residual_us=cut.residual_us,
-                    uncertainty_us=cut.uncertainty_us,
-                    stamps=Stamps(
-                        marker_host="" if marker is None else marker.host,
-                        marker_source=None if marker is None else marker.stamp,
-                        marker_corrected=None if marker is None else marker.time,
-                        marker_arrival=None if marker is None else marker.arrival,
-                        data_host=job.facts.host,
-                        data_source=cut.data_source,
-                        data_corrected=cut.data_corrected,
-                        data_arrival=cut.data_arrival,
-                        inference_start=start,
-                        inference_end=end,
-                    ),
-                    quality=job.quality,
-                    heads=decoder.head_outputs,
-                    stream_delay_s=job.facts.delay_s,
-                    marker_delay_s=self._marker_delay_s,
-                    latency_comparable=job.facts.latency_comparable,
-                ),
-                embeddings,
+            outputs = decoder.run(
+                windows[0][np.newaxis] if len(windows) == 1 else np.stack(windows), jobs[0].binding.repair
             )
         except Exception as error:
-            log.exception("decoder %s failed on %s", job.decoder.name, job.cut.request)
-            return Verdict.FAILED, f"{type(error).__name__}: {error}"
+            yield from [_failed(job, error) for job in jobs]
+            return
+        end = self._clock.now()
+        for i, job in enumerate(jobs):
+            try:
+                yield self._answer(
+                    job, [outputs[head.name][i] for head in decoder.manifest.heads], start, end
+                )
+            except Exception as error:
+                yield _failed(job, error)
+
+    def _answer(
+        self, job: Job, embeddings: Sequence[np.ndarray], start: float, end: float
+    ) -> tuple[Verdict, str]:
+        """Publish what the decoder, which ran from ``start`` to ``end``, says of one window."""
+        cut, decoder = job.cut, job.decoder
+        marker = cut.marker
+        if not job.track.holds(cut):
+            return Verdict.LATE, "the window left the ring while the decoder ran"
+        if not all(np.isfinite(embedding).all() for embedding in embeddings):
+            return Verdict.FAILED, "the decoder's output is not finite"
+        self._emit(
+            EmbeddingMessage(
+                simulated=job.facts.simulated or decoder.manifest.simulated,
+                request=cut.request,
+                label="" if marker is None else marker.label,
+                stimulus_id=None if marker is None else marker.stimulus_id,
+                decoder_sha256=decoder.sha256,
+                segment=cut.segment,
+                onset_sample=cut.onset_sample,
+                residual_us=cut.residual_us,
+                uncertainty_us=cut.uncertainty_us,
+                stamps=Stamps(
+                    marker_host="" if marker is None else marker.host,
+                    marker_source=None if marker is None else marker.stamp,
+                    marker_corrected=None if marker is None else marker.time,
+                    marker_arrival=None if marker is None else marker.arrival,
+                    data_host=job.facts.host,
+                    data_source=cut.data_source,
+                    data_corrected=cut.data_corrected,
+                    data_arrival=cut.data_arrival,
+                    inference_start=start,
+                    inference_end=end,
+                ),
+                quality=job.quality,
+                heads=decoder.head_outputs,
+                stream_delay_s=job.facts.delay_s,
+                marker_delay_s=self._marker_delay_s,
+                latency_comparable=job.facts.latency_comparable,
+            ),
+            embeddings,
+        )
         return Verdict.EMITTED, ""
 
     def end(self, ending: Ending) -> None:
@@ -146,3 +167,8 @@ class Answers:
                 reason=closed.reason,
             )
         )
+
+
+def _failed(job: Job, error: Exception) -> tuple[Verdict, str]:
+    log.error("decoder %s failed on %s", job.decoder.name, job.cut.request, exc_info=error)
+    return Verdict.FAILED, f"{type(error).__name__}: {error}"

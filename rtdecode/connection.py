@@ -69,6 +69,10 @@ class Job:
     track: Track
     facts: StreamFacts
 
+    def goes_with(self, other: Job) -> bool:
+        """Whether one run of the decoder can answer both."""
+        return self.decoder is other.decoder and self.binding.repair is other.binding.repair
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:

@@ -339,9 +339,10 @@ class Engine:
         connected = [name for name, stream in self._streams.items() if stream.connection is not None]
         return [job for name in connected for job in self.advance(name)]
 
-    def decode(self, job: Job) -> None:
-        """Run the decoder on one window and publish what it says, or why it says nothing."""
-        self.end(job, *self._answers.decode(job))
+    def decode(self, jobs: Sequence[Job]) -> None:
+        """Run the decoder on windows that go together and publish what it says, or why it says nothing."""
+        for job, (verdict, reason) in zip(jobs, self._answers.decode(jobs), strict=True):
+            self.end(job, verdict, reason)
 
     def end(self, job: Job, verdict: Verdict, reason: str) -> None:
         """End a window's request."""

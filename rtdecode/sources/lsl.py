@@ -16,7 +16,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pylsl
@@ -36,7 +36,7 @@ from rtdecode.sources.marker_text import ONE_HOT_TYPE, marker_text, one_hot_text
 from rtdecode.sources.metadata import parse_unit, stream_channels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -200,6 +200,7 @@ class SignalInlet(_Inlet):
         inlet = self._opened()
         self._values = np.empty((self.max_samples, scale.size), inlet.np_dtype)
         self._stamps = np.empty(self.max_samples)
+        self._error = ctypes.c_int()
         self._wait_for = inlet.do_pull_chunk
         name = self._wait_for.__name__
         if not hasattr(_holding, name):  # pylsl's stand-in for what liblsl lacks here
@@ -208,8 +209,19 @@ class SignalInlet(_Inlet):
                 "this system: have its sender use another format"
             )
         self._fetch = getattr(_holding, name)
-        self._error = ctypes.c_int()
+        # Made once: to make them takes longer than the call.
+        self._first = self._room(0, 1)
+        self._rest = (*self._room(1, self.max_samples - 1), ctypes.c_double(0.0), ctypes.byref(self._error))
         self._has_first = False
+
+    def _room(self, first: int, n: int) -> tuple[Any, ...]:
+        """Arguments that tell liblsl to write up to ``n`` samples, the first one to row ``first``."""
+        return (
+            ctypes.c_void_p(self._values.ctypes.data + first * self._values.strides[0]),
+            ctypes.c_void_p(self._stamps.ctypes.data + first * self._stamps.strides[0]),
+            ctypes.c_ulong(n * self._values.shape[1]),
+            ctypes.c_ulong(n),
+        )
 
     def describe(self) -> StreamDescription:
         """Return what the stream says about itself."""
@@ -224,11 +236,15 @@ class SignalInlet(_Inlet):
             If the sender went away.
         """
         if not self._has_first:
-            self._has_first = self._pull(self._wait_for, 0, 1, timeout_s) == 1
-            try:
-                pylsl.util.handle_error(self._error)
-            except (pylsl.util.LostError, pylsl.util.InternalError) as error:
-                raise self._lost() from error
+            n_values = self._wait_for(
+                self._opened().obj, *self._first, ctypes.c_double(timeout_s), ctypes.byref(self._error)
+            )
+            if self._error.value:
+                try:
+                    pylsl.util.handle_error(self._error)
+                except (pylsl.util.LostError, pylsl.util.InternalError) as error:
+                    raise self._lost() from error
+            self._has_first = n_values > 0
         return self._has_first
 
     def take(self) -> RawChunk:
@@ -239,7 +255,7 @@ class SignalInlet(_Inlet):
         n = 1
         if self.max_samples > 1:
             # A stream that is lost meanwhile still gives what it had; the next wait says that it is lost.
-            n += self._pull(self._fetch, 1, self.max_samples - 1, 0.0)
+            n += self._fetch(self._opened().obj, *self._rest) // self._values.shape[1]
         self._has_first = False
         arrival = self.clock.now()
         samples = self._values[:n].astype(np.float64)
@@ -256,20 +272,6 @@ class SignalInlet(_Inlet):
             If the sender went away.
         """
         return self.take() if self.wait(timeout_s) else None
-
-    def _pull(self, function: Callable[..., int], first: int, n: int, timeout_s: float) -> int:
-        """Have liblsl write up to ``n`` samples at place ``first`` of the buffers; says how many came."""
-        n_channels = self._values.shape[1]
-        n_values = function(
-            self._opened().obj,
-            ctypes.c_void_p(self._values.ctypes.data + first * self._values.strides[0]),
-            ctypes.c_void_p(self._stamps.ctypes.data + first * self._stamps.strides[0]),
-            ctypes.c_ulong(n * n_channels),
-            ctypes.c_ulong(n),
-            ctypes.c_double(timeout_s),
-            ctypes.byref(self._error),
-        )
-        return int(n_values) // n_channels
 
 
 def _describe(

@@ -209,7 +209,7 @@ def test_any_history_runs_again(
                     if n_jobs in overflow:
                         rig.engine.end(job, Verdict.OVERFLOW, "the queue was full")
                     else:
-                        rig.engine.decode(job)
+                        rig.engine.decode([job])
                     n_jobs += 1
     rig.check()
 
@@ -235,7 +235,7 @@ def test_threads_that_race_leave_a_session_that_runs_again(config: ServeConfig, 
                 if random.random() < 0.3:
                     stream.n += 100
                 for job in stream.advance():
-                    rig.engine.decode(job)
+                    rig.engine.decode([job])
                 if random.random() < 0.01:
                     rig.engine.disconnect(stream.name, Verdict.GAP, "the stream was lost")
                     rig.engine.connect(stream.name, FACTS)

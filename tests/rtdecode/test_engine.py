@@ -78,7 +78,7 @@ class Bench:
         self.time = float(stamps[-1])
         self.engine.feed("eeg", samples, stamps, 0.0, self.time)
         for job in self.engine.advance("eeg"):
-            self.engine.decode(job)
+            self.engine.decode([job])
 
     def mark(self, time: float, label: str = "a") -> None:
         self.engine.admit(Marker(source="m", label=label, stamp=time, time=time, arrival=self.time))
@@ -197,7 +197,7 @@ def test_one_decoder_serves_several_streams(decoder: Decoder) -> None:
     for stream, offset in (("a", 0.0), ("b", 1000.0)):
         engine.feed(stream, np.full((200, 3), offset), stamps, 0.0, 0.8)
         for job in engine.advance(stream):
-            engine.decode(job)
+            engine.decode([job])
     first = {
         message.request.stream: payload[0][0]
         for message, payload in bench.said
@@ -294,7 +294,7 @@ def test_each_stream_gets_each_marker_and_a_trigger_its_own_sample_alone(tmp_pat
     engine.feed("eeg", samples, stamps, 0.0, 320 / RATE_HZ)
     for name in decoders:
         for job in engine.advance(name):
-            engine.decode(job)
+            engine.decode([job])
     onsets = {message.request.stream: message.onset_sample for message in bench.of(EmbeddingMessage)}
     assert onsets == {"eeg": 40, "meg": 20}
 
@@ -328,7 +328,7 @@ class Tape:
             if what == "advance":
                 bench.time = event.pop()
             for job in getattr(bench.engine, what)(*event) or ():
-                bench.engine.decode(job)
+                bench.engine.decode([job])
 
 
 def test_what_the_recorder_was_told_makes_another_engine_say_the_same(decoder: Decoder) -> None:
@@ -349,7 +349,7 @@ def test_what_the_recorder_was_told_makes_another_engine_say_the_same(decoder: D
     live.mark(300 / RATE_HZ, "back")
     live.time = 30.0
     for job in live.engine.advance("eeg"):
-        live.engine.decode(job)
+        live.engine.decode([job])
     live.engine.close(Verdict.SHUTDOWN, "the end")
     again = Bench([decoder])
     tape.tell(again)
