@@ -167,7 +167,7 @@ def run_service(
     trials
         Those that count.
     service
-        What it used from the first answer that counts to the last, and what it said.
+        What it used from the last answer that does not count to the last of all, and what it said.
 
     Raises
     ------
@@ -197,6 +197,7 @@ def run_service(
         def mark() -> None:
             marks.append((clock.now(), Usage.of(service.pid), len(answers.embeddings)))
 
+        mark()
         while len(answers.verdicts) < n_requests:
             received = subscriber.receive(_IDLE_S)
             at = clock.now()
@@ -209,7 +210,8 @@ def run_service(
                 continue
             heard_at = at
             trial = answers.take(received, at)
-            if trial is not None and trial >= warmup_trials and not marks:
+            # To ask takes time: so it is done before the trials that count.
+            if trial is not None and trial == warmup_trials - 1 and len(marks) == 1:
                 mark()
         mark()
         moved(len(answers.verdicts))
@@ -217,7 +219,7 @@ def run_service(
         control.stop()
         service.wait_for_end()
         source.wait_for_end()
-    (begin, used, n_before), (end, usage, n_after) = marks[0], marks[-1]
+    (begin, used, n_before), (end, usage, n_after) = marks[-2:]
     trials, late = sent_trials(sending, folder / "sent", decoder.manifest.signal, answers.embeddings)
     trials = [trial for trial in trials if trial.number >= warmup_trials]
     return trials, {
