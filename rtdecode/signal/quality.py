@@ -64,8 +64,9 @@ class Holder:
         held : array of shape (n, n_channels), bool, or None
             Where a number was put in; None for nowhere.
         """
-        is_number = np.isfinite(samples)
-        if is_number.all():
+        flat = samples.ravel()
+        # What is no number makes the sum no number either; so do some that are too large to be squared.
+        if math.isfinite(flat.dot(flat)) or (is_number := np.isfinite(samples)).all():
             if len(samples):
                 self._last = samples[-1]
             return samples, None
@@ -212,7 +213,11 @@ class Screening:
         width = least[:n_channels] + least[n_channels:]
         spare = self._limits + width
         most_allowed = max(_RAILED_SHARE * n, _FEWEST_RAILED - 1)
-        if nan is None and n_least.max() <= most_allowed and width.max() < 0 <= spare.min():
+        if (
+            nan is None
+            and np.maximum.reduce(n_least) <= most_allowed
+            and np.maximum.reduce(width) < 0 <= np.minimum.reduce(spare)
+        ):
             return NO_FINDINGS
         most = np.maximum(n_least[:n_channels], n_least[n_channels:])
         flat = (width == 0) & (most > 1)  # a single sample cannot tell

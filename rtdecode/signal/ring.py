@@ -40,7 +40,9 @@ class Ring:
         if capacity < 1:
             raise ValueError(f"a ring holds at least one row, not {capacity}")
         self.capacity = capacity
-        self._rows: npt.NDArray[Any] = np.empty((2 * capacity, n_channels), dtype)
+        both: npt.NDArray[Any] = np.empty((2, capacity, n_channels), dtype)
+        self._both = both
+        self._rows = both.reshape(2 * capacity, n_channels)
         self._first = 0
         self._end = 0
 
@@ -67,11 +69,9 @@ class Ring:
         kept = rows[-self.capacity :]
         at = (end - len(kept)) % self.capacity
         until_wrap = self.capacity - at
-        for part, offset in ((kept[:until_wrap], at), (kept[until_wrap:], 0)):
-            n = len(part)
-            if n:
-                self._rows[offset : offset + n] = part
-                self._rows[self.capacity + offset : self.capacity + offset + n] = part
+        self._both[:, at : at + len(kept)] = kept[:until_wrap]
+        if len(kept) > until_wrap:
+            self._both[:, : len(kept) - until_wrap] = kept[until_wrap:]
         self._end = end
 
     def view(self, start: int, stop: int) -> npt.NDArray[Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from rtdecode.signal.alignment import START_S, Alignment, SampleClock
 from rtdecode.signal.bridging import Bridges
 from rtdecode.signal.clock_shifts import set_clock
 from rtdecode.signal.front_end import FrontEnd
 from rtdecode.signal.quality import Screening
-from rtdecode.signal.ring import NotYetError, Ring
+from rtdecode.signal.ring import LeftRingError, NotYetError, Ring
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from rtdecode.contracts import SignalContract
@@ -107,7 +108,7 @@ class Segment:
         self._start = math.ceil(START_S * signal.rate_hz)
         self._front_end = FrontEnd(signal.front_end, n_channels, signal.rate_hz)
         self._clock = SampleClock(signal.rate_hz, capacity, speed=speed)
-        self._provenance = Ring(capacity, 3, np.float64)
+        self._provenance = _Provenance(capacity)
 
     @property
     def end(self) -> int:
@@ -150,11 +151,7 @@ class Segment:
             self.bridges.add(self.end, self.end + taken, self.ring.first)
         self.ring.append(filtered[:taken])
         self.screening.append(chunk.samples, chunk.held, is_bridge=is_bridge)
-        provenance = np.empty((len(chunk.times), 3))
-        provenance[:, 0] = chunk.stamps
-        provenance[:, 1] = chunk.times
-        provenance[:, 2] = chunk.arrival
-        self._provenance.append(provenance)
+        self._provenance.append(chunk)
         return taken
 
     def finish(self) -> None:
@@ -208,5 +205,48 @@ class Segment:
 
     def provenance(self, sample: int) -> tuple[float, float, float]:
         """Stamp in the sender's clock, time in our clock, and arrival of one sample, seconds."""
-        stamp, time, arrival = self._provenance.view(sample, sample + 1)[0].tolist()
-        return stamp, time, arrival
+        return self._provenance.of(sample)
+
+
+class _Provenance:
+    """Where the newest samples came from, chunk by chunk: to write it down for each would cost more.
+
+    Parameters
+    ----------
+    capacity
+        Number of samples that it is remembered of, at least.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._end = 0
+        self._ends: deque[int] = deque()
+        self._chunks: deque[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]] = deque()
+
+    def append(self, chunk: Chunk) -> None:
+        """Take the next samples."""
+        self._end += len(chunk.times)
+        self._ends.append(self._end)
+        self._chunks.append((chunk.stamps, chunk.times, chunk.arrival))
+        while self._ends[0] <= self._end - self._capacity:
+            self._ends.popleft()
+            self._chunks.popleft()
+
+    def of(self, sample: int) -> tuple[float, float, float]:
+        """Stamp, time and arrival of a sample.
+
+        Raises
+        ------
+        NotYetError
+            It has not come yet.
+        LeftRingError
+            It is no longer remembered.
+        """
+        if sample >= self._end:
+            raise NotYetError(f"sample {sample} asked for, {self._end} have come")
+        at = bisect_right(self._ends, sample)
+        stamps, times, arrival = self._chunks[at]
+        back = sample - self._ends[at]
+        if len(times) + back < 0:
+            raise LeftRingError(f"sample {sample} asked for, it is no longer remembered")
+        return float(stamps[back]), float(times[back]), arrival

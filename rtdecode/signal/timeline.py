@@ -16,7 +16,7 @@ from rtdecode.signal.segment import Chunk, Segment
 from rtdecode.signal.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -190,23 +190,10 @@ class Timeline:
         if held is not None:
             chunk = replace(chunk, samples=samples, held=held)
         jumped = self._steps.jumps(times.tolist())
-        is_jump = 0 in jumped
-        for border, next_border in pairwise(sorted({0, *jumped, len(times)})):
-            is_jump = is_jump or border > 0
-            if is_jump and (bridge := self._bridge(chunk.part(border, border + 1))):
-                is_jump = False
-                for part in self._parts(bridge, 0, len(bridge.times)):
-                    yield Piece(part, is_bridge=True)
-                    if self._n_taken < len(part.times):
-                        is_jump = True
-                        break
-            for part in self._parts(chunk, border, next_border):
-                rest = part
-                yield Piece(rest, is_jump)
-                while self._n_taken < len(rest.times):
-                    rest = rest.part(self._n_taken, len(rest.times))
-                    yield Piece(rest, is_jump=True)
-                is_jump = False
+        if jumped or len(times) > self._block:
+            yield from self._split(chunk, jumped)
+        else:
+            yield from self._unbroken(chunk, is_jump=False)
         self._segments[-1].shift_s = shift_s
 
     def append(self, piece: Piece) -> Segment:
@@ -243,6 +230,29 @@ class Timeline:
         if self._segments[-1].end > self._block:
             del self._segments[:-1]
         return self._segments[-1]
+
+    def _split(self, chunk: Chunk, jumped: Sequence[int]) -> Iterator[Piece]:
+        """Samples that jump at these places, or are more than fit at once."""
+        is_jump = 0 in jumped
+        for border, next_border in pairwise(sorted({0, *jumped, len(chunk.times)})):
+            is_jump = is_jump or border > 0
+            if is_jump and (bridge := self._bridge(chunk.part(border, border + 1))):
+                is_jump = False
+                for part in self._parts(bridge, 0, len(bridge.times)):
+                    yield Piece(part, is_bridge=True)
+                    if self._n_taken < len(part.times):
+                        is_jump = True
+                        break
+            for part in self._parts(chunk, border, next_border):
+                yield from self._unbroken(part, is_jump=is_jump)
+                is_jump = False
+
+    def _unbroken(self, chunk: Chunk, *, is_jump: bool) -> Iterator[Piece]:
+        """Samples without a jump, and again what the running segment did not take of them."""
+        yield Piece(chunk, is_jump)
+        while self._n_taken < len(chunk.times):
+            chunk = chunk.part(self._n_taken, len(chunk.times))
+            yield Piece(chunk, is_jump=True)
 
     def _parts(self, chunk: Chunk, start: int, stop: int) -> Iterator[Chunk]:
         for first in range(start, stop, self._block):
