@@ -9,7 +9,7 @@ from index_decoder import index_channels, index_manifest, placed_channels, write
 from onnx import TensorProto, helper
 
 from rtdecode.contracts import Channel
-from rtdecode.decoder import MANIFEST_KEY, Decoder
+from rtdecode.decoder import MANIFEST_KEY, MOST_TOGETHER, Decoder
 from rtdecode.errors import MismatchError, UserError
 
 if TYPE_CHECKING:
@@ -26,6 +26,44 @@ def test_runs_a_batch_through_the_graph(path: Path) -> None:
     windows = np.arange(2 * 21 * 3, dtype=np.float32).reshape(2, 21, 3)
     embedding = Decoder(path).run(windows)["embedding"]
     np.testing.assert_array_equal(embedding, [[0, 60], [63, 123]])
+
+
+def test_windows_are_taken_together_where_that_is_faster(path: Path, monkeypatch) -> None:
+    decoder = Decoder(path)
+    monkeypatch.setattr(decoder, "_seconds", lambda _: 1.0)
+    decoder.warm_up()
+    assert decoder.most_together == MOST_TOGETHER
+    monkeypatch.setattr(decoder, "_seconds", len)
+    decoder.warm_up()
+    assert decoder.most_together == 1
+
+
+def test_windows_are_not_taken_together_where_that_changes_a_bit(path: Path, monkeypatch) -> None:
+    decoder = Decoder(path)
+    run = decoder.run
+
+    def one_bit_off(windows: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = run(windows)
+        if len(windows) > 5:
+            outputs["embedding"][3, 0] = np.nextafter(outputs["embedding"][3, 0], np.float32(np.inf))
+        return outputs
+
+    monkeypatch.setattr(decoder, "_seconds", lambda _: 1.0)
+    monkeypatch.setattr(decoder, "run", one_bit_off)
+    decoder.warm_up()
+    assert decoder.most_together == 5
+
+
+def test_a_graph_of_one_window_is_given_one(path: Path, monkeypatch) -> None:
+    model = onnx.load(path)
+    for value in (model.graph.input[0], *model.graph.output):
+        value.type.tensor_type.shape.dim[0].Clear()
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, path)
+    decoder = Decoder(path)
+    monkeypatch.setattr(decoder, "_seconds", lambda _: 1.0)
+    decoder.warm_up()
+    assert decoder.most_together == 1
 
 
 def test_channels_are_picked_by_name_in_any_order(path: Path) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from rtdecode.connection import Job
     from rtdecode.contracts import Message
 
 RATE_HZ = 256.0
@@ -148,6 +149,51 @@ def test_a_decoder_that_gives_no_finite_number_fails_the_request_alone(tmp_path:
     bench.feed(200)
     assert bench.of(EmbeddingMessage) == []
     assert [message.verdict for message in bench.of(VerdictMessage)] == [Verdict.FAILED]
+
+
+def test_windows_that_go_together_take_one_run_and_end_each_by_itself(decoder: Decoder, monkeypatch) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    for number, sample in enumerate((30, 40, 50)):
+        bench.mark(sample / RATE_HZ, f"m{number}")
+    jobs: list[Job] = []
+    monkeypatch.setattr(bench.engine, "decode", jobs.extend)
+    bench.feed(100)
+    monkeypatch.undo()
+    assert all(job.goes_with(jobs[0]) for job in jobs)
+    run, n_windows = decoder.run, []
+
+    def spoil_one(windows: np.ndarray, repair: np.ndarray | None) -> dict[str, np.ndarray]:
+        n_windows.append(len(windows))
+        outputs = run(windows, repair)
+        outputs["embedding"][1] = np.nan
+        return outputs
+
+    monkeypatch.setattr(decoder, "run", spoil_one)
+    bench.engine.decode(jobs)
+    assert n_windows == [3]
+    assert [payload[0].tolist() for _, payload in bench.said if payload] == [[30, 50], [50, 70]]
+    verdicts = [(message.label, message.verdict) for message in bench.of(VerdictMessage)]
+    assert verdicts == [("m0", Verdict.EMITTED), ("m1", Verdict.FAILED), ("m2", Verdict.EMITTED)]
+
+
+def test_a_run_that_fails_ends_all_its_requests(decoder: Decoder, monkeypatch) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.mark(30 / RATE_HZ)
+    bench.mark(40 / RATE_HZ, "b")
+    jobs: list[Job] = []
+    monkeypatch.setattr(bench.engine, "decode", jobs.extend)
+    bench.feed(100)
+    monkeypatch.undo()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(decoder, "run", fail)
+    bench.engine.decode(jobs)
+    assert [message.reason for message in bench.of(VerdictMessage)] == ["RuntimeError: no memory"] * 2
+    assert bench.engine.accounts().n_open == 0
 
 
 def test_data_that_never_come_are_a_timeout(decoder: Decoder) -> None:

@@ -132,6 +132,36 @@ def test_a_pull_wakes_when_a_single_sample_arrives(make_info, source_id) -> None
     inlet.close()
 
 
+def test_what_was_waited_for_stays_until_it_is_taken(make_info, source_id) -> None:
+    outlet = pylsl.StreamOutlet(make_info(units="V"))
+    inlet = SignalInlet(found(source_id), CLOCK)
+    outlet.wait_for_consumers(LONG_S)
+    taken: list[RawChunk] = []
+    for value in (1.0, 2.0, 3.0):
+        outlet.push_sample([value, -value], value)
+        assert inlet.wait(LONG_S)
+        assert inlet.wait(0.0)
+        taken.append(inlet.take())
+    assert not inlet.wait(0.0)
+    # Later pulls write to the same memory; what was handed out is not touched by them.
+    assert [chunk.samples.tolist() for chunk in taken] == [[[1.0, -1.0]], [[2.0, -2.0]], [[3.0, -3.0]]]
+    assert [chunk.stamps.tolist() for chunk in taken] == [[1.0], [2.0], [3.0]]
+    inlet.close()
+
+
+def test_a_number_format_that_liblsl_lacks_here_is_refused(make_info, source_id, monkeypatch) -> None:
+    outlet = pylsl.StreamOutlet(make_info(units="V", value_format="int64"))
+
+    def push_sample_int64(*_: object) -> None:
+        """As pylsl has it on Windows."""
+        raise NotImplementedError
+
+    monkeypatch.setattr(pylsl.inlet, "fmt2pull_chunk", [push_sample_int64] * 8)
+    with pytest.raises(UserError, match="sends int64, which liblsl cannot read on this system"):
+        SignalInlet(found(source_id), CLOCK)
+    del outlet
+
+
 def test_a_pull_without_data_comes_back_empty(make_info, source_id) -> None:
     outlet = pylsl.StreamOutlet(make_info())
     inlet = SignalInlet(found(source_id), CLOCK)
