@@ -115,6 +115,7 @@ def test_a_window_that_finds_the_queue_full_is_an_overflow(
         assert go_on.wait(30)
         return run(self, *arguments)
 
+    monkeypatch.setattr(Decoder, "warm_up", lambda _: None)  # so that windows are decoded one by one
     with ExitStack() as stack:
         service = stack.enter_context(Service(lab.config(decoder, queue=2)))
         heard = listen(stack, service, "verdict")
@@ -150,6 +151,7 @@ def test_a_window_alone_is_decoded_by_the_thread_that_completed_it(
         threads.append(threading.current_thread().name)
         return run(self, *arguments)
 
+    monkeypatch.setattr(Decoder, "warm_up", lambda _: None)  # so that windows are decoded one by one
     with ExitStack() as stack:
         service = stack.enter_context(Service(lab.config(decoder)))
         heard = listen(stack, service, "verdict")
