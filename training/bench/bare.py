@@ -7,14 +7,12 @@ that it does beyond that.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pylsl
-import zmq
 from scipy.signal import sosfilt
 
 from rtdecode.contracts import IirSos
@@ -26,6 +24,7 @@ from rtdecode.sources.lsl_resolve import StreamQuery, resolve
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from training.bench.others import Publisher
     from training.bench.sending import Sending
 
 _AWAIT_S = 60.0
@@ -33,7 +32,7 @@ _PULL_S = 1.0
 _MOST_SAMPLES = 1024
 
 
-def follow(sending: Sending, path: Path, address: str) -> None:
+def follow(sending: Sending, path: Path, publisher: Publisher, warmup_trials: int) -> None:
     """Decode the window of every onset and publish it, until all is done or the stream has ended.
 
     Parameters
@@ -42,10 +41,10 @@ def follow(sending: Sending, path: Path, address: str) -> None:
         What the sender sends; one stream.
     path
         The decoder.
-    address
-        Where a SUB socket listens. Each message is ``[header, embedding]``; the header is JSON with the
-        trial's ``number``, ``inference_start`` and ``inference_end``, seconds of ``local_clock()``. The last
-        one has ``cpu_share`` instead, and no embedding.
+    publisher
+        Takes the answers, and at the end the share of a core from the first trial that counts on.
+    warmup_trials
+        Those before it.
 
     Raises
     ------
@@ -65,9 +64,6 @@ def follow(sending: Sending, path: Path, address: str) -> None:
     ring = Ring(window.n_samples + 2 * _MOST_SAMPLES, len(signal.channels))
     session.run(outputs, {WINDOW_INPUT: np.zeros((1, window.n_samples, len(signal.channels)), np.float32)})
 
-    context = zmq.Context()
-    publisher = context.socket(zmq.PUB)
-    publisher.connect(address)
     markers, samples = (_open(source_id) for source_id in (sending.source_id, sending.signal_id(0)))
     due = deque(enumerate(sending.onsets))
     cpu, begin = time.process_time(), time.perf_counter()
@@ -86,12 +82,10 @@ def follow(sending: Sending, path: Path, address: str) -> None:
             (embedding, *_) = session.run(
                 outputs, {WINDOW_INPUT: ring.view(first, first + window.n_samples)[None]}
             )
-            header = {"number": number, "inference_start": start, "inference_end": pylsl.local_clock()}
-            publisher.send_multipart([json.dumps(header).encode(), embedding.tobytes()])
-    share = (time.process_time() - cpu) / (time.perf_counter() - begin)
-    publisher.send(json.dumps({"cpu_share": share}).encode())
-    publisher.close(linger=1000)
-    context.term()
+            publisher.answer(number, start, pylsl.local_clock(), embedding)
+            if number < warmup_trials:
+                cpu, begin = time.process_time(), time.perf_counter()
+    publisher.finish((time.process_time() - cpu) / (time.perf_counter() - begin))
     for inlet in (markers, samples):
         inlet.close_stream()
 

@@ -131,22 +131,25 @@ def send(sending: Path, record: Path) -> None:
 @click.argument("sending", type=_path)
 @click.argument("decoder", type=_path)
 @click.argument("address")
-def bare(sending: Path, decoder: Path, address: str) -> None:
+@click.argument("warmup_trials", type=int)
+def bare(sending: Path, decoder: Path, address: str, warmup_trials: int) -> None:
     """Decode in a bare loop what the JSON file SENDING says, and publish to ADDRESS."""
     from training.bench.bare import follow
+    from training.bench.others import Publisher
     from training.bench.sending import Sending
 
-    follow(Sending.model_validate_json(sending.read_bytes()), decoder, address)
+    follow(Sending.model_validate_json(sending.read_bytes()), decoder, Publisher(address), warmup_trials)
 
 
 @bench.command(hidden=True)
 @click.argument("sending", type=_path)
 @click.argument("decoder", type=_path)
-@click.argument("record", type=_path)
+@click.argument("address")
 @click.argument("warmup_trials", type=int)
-def peer(sending: Path, decoder: Path, record: Path, warmup_trials: int) -> None:
-    """Decode with mne-lsl what the JSON file SENDING says, and write the moments to RECORD."""
+def peer(sending: Path, decoder: Path, address: str, warmup_trials: int) -> None:
+    """Decode with mne-lsl what the JSON file SENDING says, and publish to ADDRESS."""
+    from training.bench.others import Publisher
     from training.bench.peer import follow
     from training.bench.sending import Sending
 
-    follow(Sending.model_validate_json(sending.read_bytes()), decoder, record, warmup_trials)
+    follow(Sending.model_validate_json(sending.read_bytes()), decoder, Publisher(address), warmup_trials)

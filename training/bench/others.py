@@ -27,22 +27,7 @@ if TYPE_CHECKING:
 _LOOK_S = 0.1
 """When nothing has come for so long, there is time to draw."""
 
-
-@dataclass(frozen=True, slots=True)
-class Followed:
-    """What another than the service made of the markers.
-
-    Parameters
-    ----------
-    answers
-        By number of the marker: when inference began and ended, and when the answer was there, seconds of
-        ``local_clock()``.
-    cpu_share
-        Processor time by time.
-    """
-
-    answers: dict[int, tuple[float, float, float]]
-    cpu_share: float
+_LINGER_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +38,47 @@ class Other:
     ----------
     name
         Of its files.
+    command
+        The command of ``rtdecode bench`` that runs it.
     codes
         How the sender's markers are to be numbered.
-    follow
-        Runs it in a process of its own while the sender, another one, sends.
     """
 
     name: str
+    command: str
     codes: int | None
-    follow: Callable[[_Course], Followed]
 
 
-@dataclass(frozen=True, slots=True)
-class _Course:
-    """The course of one run: what is sent, as ``plan`` says, by ``source``; the rest as :func:`run_other`."""
+FLOOR = Other("floor", "bare", None)
+PEER = Other("peer", "peer", CODES)
 
-    sending: Sending
-    plan: Path
-    source: Process
-    decoder: Decoder
-    folder: Path
-    warmup_trials: int
-    moved: Callable[[int], None]
+
+class Publisher:
+    """Publishes the other's answers to the process that measures, with no more than that takes.
+
+    Each message is ``[header, embedding]``; the header is JSON.
+
+    Parameters
+    ----------
+    address
+        Where a SUB socket listens.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUB)
+        self._socket.connect(address)
+
+    def answer(self, number: int, began: float, ended: float, embedding: np.ndarray) -> None:
+        """Publish a marker's answer, and when inference began and ended, seconds of ``local_clock()``."""
+        header = {"number": number, "inference_start": began, "inference_end": ended}
+        self._socket.send_multipart([json.dumps(header).encode(), embedding.tobytes()])
+
+    def finish(self, cpu_share: float) -> None:
+        """Say that no more will come, and how much of a core was used; and disconnect."""
+        self._socket.send(json.dumps({"cpu_share": cpu_share}).encode())
+        self._socket.close(linger=_LINGER_MS)
+        self._context.term()
 
 
 def run_other(
@@ -94,7 +98,7 @@ def run_other(
     sending, decoder, folder, warmup_trials
         As for :func:`~training.bench.phases.run_service`; one stream.
     moved
-        Told the number of markers that are done, about.
+        Told the number of answers so far.
 
     Returns
     -------
@@ -110,14 +114,38 @@ def run_other(
         update={"source_id": f"{sending.source_id}-{other.name}", "codes": other.codes}
     )
     sent = folder / f"{other.name}-sent"
-    with sender(again, sent) as source:
-        plan = sent.with_suffix(".json")
-        found = other.follow(_Course(again, plan, source, decoder, folder, warmup_trials, moved))
+    answers: dict[int, tuple[float, float, float]] = {}
+    cpu_share: float | None = None
+    clock = LslClock()
+    with ExitStack() as stack:
+        context = stack.enter_context(zmq.Context())
+        subscriber = stack.enter_context(context.socket(zmq.SUB))
+        subscriber.subscribe(b"")
+        subscriber.bind("tcp://127.0.0.1:*")
+        address = subscriber.getsockopt_string(zmq.LAST_ENDPOINT)
+        source = stack.enter_context(sender(again, sent))
+        arguments = [str(sent.with_suffix(".json")), str(decoder.path), address, str(warmup_trials)]
+        log = folder / f"{other.name}.log"
+        process = stack.enter_context(Process(["bench", other.command, *arguments], log))
+        while cpu_share is None:
+            if not subscriber.poll(round(1e3 * _LOOK_S)):
+                moved(len(answers))
+                process.check()
+                if not source.said(SENT):
+                    source.check()
+                continue
+            header = json.loads(subscriber.recv_multipart()[0])
+            at = clock.now()
+            cpu_share = header.get("cpu_share")
+            if cpu_share is None:
+                answers[header["number"]] = (header["inference_start"], header["inference_end"], at)
+        moved(len(answers))
+        process.wait_for_end()
         source.wait_for_end()
     trials, _ = sent_trials(again, sent, decoder.manifest.signal, {})
     expected = [trial for trial in trials if trial.number >= warmup_trials]
-    counted = [trial for trial in expected if trial.number in found.answers]
-    began, ended, received = np.array([found.answers[trial.number] for trial in counted]).T
+    counted = [trial for trial in expected if trial.number in answers]
+    began, ended, received = np.array([answers[trial.number] for trial in counted]).T
     inference = ended - began
     compute = received - np.array([trial.pushed for trial in counted])
     return {
@@ -126,58 +154,5 @@ def run_other(
         "latency_ms": percentiles_ms(compute - inference),
         "compute_ms": percentiles_ms(compute),
         "inference_ms": percentiles_ms(inference),
-        "cpu_share": found.cpu_share,
+        "cpu_share": cpu_share,
     }
-
-
-def _follow_floor(course: _Course) -> Followed:
-    """A bare loop that publishes to a socket of this process."""
-    clock = LslClock()
-    answers: dict[int, tuple[float, float, float]] = {}
-    cpu_share: float | None = None
-    with ExitStack() as stack:
-        context = stack.enter_context(zmq.Context())
-        subscriber = stack.enter_context(context.socket(zmq.SUB))
-        subscriber.subscribe(b"")
-        subscriber.bind("tcp://127.0.0.1:*")
-        address = subscriber.getsockopt_string(zmq.LAST_ENDPOINT)
-        arguments = [str(course.plan), str(course.decoder.path), address]
-        loop = stack.enter_context(Process(["bench", "bare", *arguments], course.folder / "floor.log"))
-        while cpu_share is None:
-            if not subscriber.poll(round(1e3 * _LOOK_S)):
-                course.moved(len(answers))
-                loop.check()
-                continue
-            header = json.loads(subscriber.recv_multipart()[0])
-            at = clock.now()
-            cpu_share = header.get("cpu_share")
-            if cpu_share is None:
-                answers[header["number"]] = (header["inference_start"], header["inference_end"], at)
-        course.moved(len(answers))
-        loop.wait_for_end()
-    return Followed(answers, cpu_share)
-
-
-def _follow_peer(course: _Course) -> Followed:
-    """mne-lsl, which notes when it answered; nothing is published."""
-    sending, clock = course.sending, LslClock()
-    record = course.folder / "peer.npz"
-    arguments = [str(course.plan), str(course.decoder.path), str(record), str(course.warmup_trials)]
-    with Process(["bench", "peer", *arguments], course.folder / "peer.log") as peer:
-        start = clock.now()
-        while not peer.ended(_LOOK_S):
-            share = (clock.now() - start) * sending.rate_hz / sending.n_samples
-            course.moved(round(min(share, 1.0) * len(sending.onsets)))
-            if not course.source.said(SENT):
-                course.source.check()
-        peer.wait_for_end()
-    with np.load(record) as noted:
-        columns = [noted[key].tolist() for key in ("number", "inference_start", "inference_end")]
-        cpu_share = float(noted["cpu_s"] / noted["seconds"])
-    return Followed(
-        {number: (began, ended, ended) for number, began, ended in zip(*columns, strict=True)}, cpu_share
-    )
-
-
-FLOOR = Other("floor", None, _follow_floor)
-PEER = Other("peer", CODES, _follow_peer)

@@ -1,8 +1,8 @@
 """The same streams and the same decoder through mne-lsl, for comparison.
 
 What its documentation shows: streams and epochs that acquire every millisecond, and a loop that asks for new
-epochs as often. Signals go through the decoder's own filter sections. It answers into its own process;
-nothing is published.
+epochs as often. Signals go through the decoder's own filter sections. Its answers are published as those of
+the bare loop are.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mne_lsl.stream import StreamLSL
 
     from rtdecode.contracts import SignalContract
+    from training.bench.others import Publisher
     from training.bench.sending import Sending
 
 CODES = 100
@@ -37,8 +38,8 @@ _AWAIT_S = 60.0
 _LAST_WORDS_S = 10.0
 
 
-def follow(sending: Sending, decoder: Path, record: Path, warmup_trials: int) -> None:
-    """Decode every epoch until all have come or the streams have ended, and write down when.
+def follow(sending: Sending, decoder: Path, publisher: Publisher, warmup_trials: int) -> None:
+    """Decode every epoch and publish it, until all have come or the streams have ended.
 
     Parameters
     ----------
@@ -46,10 +47,8 @@ def follow(sending: Sending, decoder: Path, record: Path, warmup_trials: int) ->
         What the sender sends; one stream, with ``codes``.
     decoder
         The ONNX file.
-    record
-        ``.npz`` file: ``number``, ``inference_start`` and ``inference_end`` of each trial, seconds of
-        ``local_clock()``; ``cpu_s`` and ``seconds``, the processor time and the time from the first trial
-        that counts to the last.
+    publisher
+        Takes the answers, and at the end the share of a core from the first trial that counts on.
     warmup_trials
         Those before it.
 
@@ -89,7 +88,6 @@ def follow(sending: Sending, decoder: Path, record: Path, warmup_trials: int) ->
         baseline=None,
     ).connect(_ACQUIRE_S)
 
-    rows: list[tuple[int, float, float]] = []
     number = 0
     begin: tuple[float, float] | None = None
     until = local_clock() + _AWAIT_S + sending.n_samples / sending.rate_hz + _LAST_WORDS_S
@@ -101,22 +99,16 @@ def follow(sending: Sending, decoder: Path, record: Path, warmup_trials: int) ->
         for code, epoch in zip(epochs.events[-n_new:].tolist(), windows, strict=True):
             feed = {WINDOW_INPUT: np.ascontiguousarray(epoch.T[None], np.float32)}
             start = local_clock()
-            session.run(outputs, feed)
+            (embedding, *_) = session.run(outputs, feed)
+            end = local_clock()
             number += (code - 1 - number) % CODES  # those in between never came
-            rows.append((number, start, local_clock()))
+            publisher.answer(number, start, end, embedding)
             number += 1
             if begin is None and number > warmup_trials:
                 begin = local_clock(), time.process_time()
     if begin is None:
         raise UserError("mne-lsl gave no epoch")
-    np.savez(
-        record,
-        number=[row[0] for row in rows],
-        inference_start=[row[1] for row in rows],
-        inference_end=[row[2] for row in rows],
-        seconds=local_clock() - begin[0],
-        cpu_s=time.process_time() - begin[1],
-    )
+    publisher.finish((time.process_time() - begin[1]) / (local_clock() - begin[0]))
     epochs.disconnect()
     stream.disconnect()
     events.disconnect()

@@ -71,7 +71,7 @@ def live_table(result: dict[str, Any]) -> Table:
         table.add_row("bare loop", *_numbers(result["floor"]["latency_ms"]), "its overhead: the floor")
     if "peer" in result:
         peer = result["peer"]
-        table.add_row(peer["name"], *_numbers(peer["latency_ms"]), "its overhead, without publishing")
+        table.add_row(peer["name"], *_numbers(peer["latency_ms"]), "its overhead")
     return table
 
 
