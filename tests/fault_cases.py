@@ -20,6 +20,7 @@ CASES = (
     Case("nothing", ()),
     # samples
     Case("drop", ("drop:share=0.02,at=1,for=1",), 1, 2, verdicts=GAP),
+    Case("drop-jitter", ("drop:share=0.02,at=1,for=1", "jitter:sd_ms=1"), 1, 3, verdicts=GAP),
     Case("gap", ("gap:at=1,for=0.5",), 1, 1.5, verdicts=GAP),
     Case("gap-short", ("gap:at=1,for=0.05",), 1, 1.4, verdicts=GAP),
     Case("gap-filter", ("gap:at=1.5,for=0.5",), 0, 2.5, warmup_s=0.5, verdicts=GAP | {Verdict.WARMING_UP}),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from rtdecode.signal.lost import hides_losses
 from rtdecode.signal.ring import LeftRingError, NotYetError
 from rtdecode.signal.stamp_line import FEWEST_BLOCKS, NOMINAL, WINDOW_S, TrailingLine
+from rtdecode.signal.trust import Trust
 
 SETTLE_S = 0.05
 """How far a stream must have passed a time before its sample is chosen, seconds.
@@ -28,12 +29,6 @@ About as long as a burst of a Bluetooth headset, whose stamps are all wrong by t
 START_S = 0.35
 """How long a segment has gone on before its line is asked anything, seconds of the stream's own time."""
 
-SHIFT_S = 0.3
-"""How long stamps stay off the line before it is believed that they will not come back, likewise."""
-
-_FEWEST_AWAY = 3
-_SHIFT_SAMPLES = 0.75
-_SHIFT_SIGMAS = 3.0
 # Of two samples equally near, the earlier: also where rounding makes the times differ by a little.
 _TIE_SAMPLES = 1e-6
 
@@ -72,10 +67,12 @@ class SampleClock:
     drawn anew after each block of :data:`BLOCK_S`, and holds for the samples of the next. Stamps that scatter
     evenly count alike; a constant delay is not seen here.
 
-    While stamps are off the line, by more than ``max(0.75 samples, 3 SD)`` and all to one side, the samples
-    that they belong to are not *trusted*: stamps that come back were late for once, as when a sender was
-    held up, and count no more than that; stamps that stay away for :data:`SHIFT_S` show that samples
-    were lost or a clock was set, and the segment is over. It then ends before the first of them.
+    Samples are *trusted* where none can have been lost among them, as far as stamps tell it
+    (:class:`~.trust.Trust`), and the line is drawn through trusted ones: stamps that leave it and come back
+    were late for once, as when a sender was held up, and count no more than that; stamps that stay away show
+    that samples were lost or a clock was set, and the segment is over. It then ends before the first of them.
+    Nothing is trusted before :data:`START_S`. Where stamps show by then that samples were lost among them
+    (:func:`~.lost.hides_losses`), none ever is: the segment is over at once.
 
     All times are seconds of one clock.
 
@@ -93,36 +90,40 @@ class SampleClock:
         self._period_s = 1.0 / (rate_hz * speed)
         self._capacity = capacity
         self._block = max(1, round(BLOCK_S * rate_hz))
-        self._start = max(FEWEST_BLOCKS * self._block + 1, math.ceil(START_S * rate_hz))
-        self._shift = max(_FEWEST_AWAY, math.ceil(SHIFT_S * rate_hz))
-        self._trail = TrailingLine(self._block, round(WINDOW_S * rate_hz / self._block), self._period_s)
+        self._start = -(-max(FEWEST_BLOCKS * self._block + 1, math.ceil(START_S * rate_hz)) // self._block)
+        self._start *= self._block
+        self._n_blocks = round(WINDOW_S * rate_hz / self._block)
+        self._trail = TrailingLine(self._block, self._n_blocks, self._period_s)
+        self._trust = Trust(rate_hz, self._period_s, capacity)
         # For each block still remembered, by the line that was drawn before it began: the latest time that it
         # or one before it reaches; and when its first sample was taken, sample period, error.
         self._n_lines = -(-capacity // self._block) + 2
         self._oldest_line = 0
         self._reach: list[float] = []
         self._lines: list[tuple[float, float, float]] = []
-        self._line = NOMINAL
-        self._limit_s = math.inf
+        self._drawn = NOMINAL  # through the blocks that are trusted
+        self._line = NOMINAL  # the same, for the next block
+        self._held: list[tuple[float, float, float]] = []  # blocks that it has not been drawn through yet
         self._numbers = np.arange(self._block, dtype=np.float64)
         self._expected = np.empty(self._block)
         self._excess = np.empty(self._block)
-        self._has_strays = False
-        self._held: list[tuple[float, float]] = []  # blocks that the line has not been drawn through yet
+        self._beginning: list[npt.NDArray[np.float64]] = []  # stamps until the segment has begun
         self._first_stamp = math.nan
         self._first_late_s = max(0.5 * self._period_s, SETTLE_S / speed)
         self._until = -math.inf
         self._end = 0
+        self._over = False
         self._ended = False
-        # Stretches of stamps off the line: one that goes on, by its first sample and side, and past ones.
-        self._away_since: int | None = None
-        self._away_side = 0
-        self._returns: deque[tuple[int, int]] = deque()
+
+    @property
+    def first(self) -> int:
+        """The first sample that can be trusted, once any are: before it, losses might not show."""
+        return self._trust.first
 
     @property
     def trusted(self) -> int:
         """One past the newest sample that belongs to this segment beyond doubt."""
-        return self._end if self._away_since is None else self._away_since
+        return self._trust.certain
 
     def append(self, stamps: npt.NDArray[np.float64]) -> int:
         """Add the stamps of the next samples, an array of shape ``(n,)``, seconds.
@@ -133,7 +134,7 @@ class SampleClock:
             How many were taken: fewer than all where the segment is over, and the others belong to the next.
         """
         taken = 0
-        while taken < len(stamps):
+        while taken < len(stamps) and not self._over:
             if not self._end:
                 self._first_stamp = float(stamps[0])
                 self._draw()
@@ -142,25 +143,25 @@ class SampleClock:
             stop = at + len(piece)
             excess = piece - self._expected[at:stop]
             self._excess[at:stop] = excess
-            values = excess.tolist()
-            if self._away_since is not None or max(values) > self._limit_s or min(values) < -self._limit_s:
-                self._has_strays = True
-                watched = self._watch(values)
-                if watched < len(piece):
-                    self._end += watched
-                    return taken + watched
-            self._end += len(piece)
-            taken += len(piece)
-            if stop == self._block:
+            watched = self._trust.watch(excess.tolist())
+            self._over = watched < len(piece)
+            self._end += watched
+            taken += watched
+            if not self._trust.begun:
+                self._beginning.append(piece.copy())
+            if stop == self._block and not self._over:
                 self._refresh()
         return taken
 
     def finish(self) -> None:
         """Say that no more stamps will come: what could still wait is decided on those there are."""
         self._ended = True
+        if self._end and not self._trust.begun and not self._over:
+            self._begin()
         if self.trusted:
-            begin, step, error = self._in_force(self.trusted - 1)
-            self._until = begin + ((self.trusted - 1) % self._block + 0.5) * step + min(3.0 * error, SETTLE_S)
+            last = self._trust.on_line - 1
+            begin, step, error = self._in_force(last)
+            self._until = begin + (last % self._block + 0.5) * step + min(3.0 * error, SETTLE_S)
 
     def covers(self, time: float) -> bool:
         """Whether a time lies in the segment, or may come to lie in it.
@@ -177,12 +178,7 @@ class SampleClock:
 
     def known(self, samples: int) -> int:
         """How many samples had to come before the first ``samples`` were trusted."""
-        for start, stop in reversed(self._returns):
-            if stop <= samples:
-                break
-            if start < samples:
-                return stop + 1
-        return samples
+        return self._trust.known(samples)
 
     def nearest(self, time: float) -> Alignment:
         """Find the sample that was taken nearest to a time; of two equally near, the earlier.
@@ -218,9 +214,9 @@ class SampleClock:
             begin, step, _ = self._lines[at]
             inside = max(0, math.ceil((time + SETTLE_S - begin) / step))
             first = (self._oldest_line + at) * self._block
-            settled = self.known(max(first + inside + 1, self._start))
-            if settled <= self.trusted:
-                return settled
+            samples = max(first + inside + 1, self._start)
+            if samples <= self.trusted:
+                return self.known(samples)
         if not self._ended:
             raise NotYetError("the stream has not passed the time by enough")
         return self.trusted
@@ -232,51 +228,56 @@ class SampleClock:
             raise LeftRingError("what was known at that time is no longer held")
         return self._lines[at]
 
-    def _watch(self, excess: list[float]) -> int:
-        """Follow stamps off the line; say how many of these the segment takes."""
-        for i, excess_s in enumerate(excess):
-            sample = self._end + i
-            side = (excess_s > self._limit_s) - (excess_s < -self._limit_s)
-            if self._away_since is not None:
-                if sample - self._away_since >= self._shift:
-                    return i
-                if side == self._away_side:
-                    continue
-                self._returns.append((self._away_since, sample))
-                self._away_since = None
-                while self._returns[0][1] < sample - self._capacity:
-                    self._returns.popleft()
-            if side:
-                self._away_since, self._away_side = sample, side
-        return len(excess)
-
     def _refresh(self) -> None:
-        """Draw the line anew, through the block that is now complete as well."""
+        """Draw the line anew, through the blocks that are trusted by now."""
         excess = self._excess
-        if self._has_strays:
+        if self._trust.has_strays:
             # Stamps off the line count as if they were at the limit: no more, or one that is far off would
             # turn it; no less, or it could never follow stamps that have come to scatter more.
-            np.clip(excess, -self._limit_s, self._limit_s, out=excess)
-            self._has_strays = False
-        mean = float(np.add.reduce(excess)) / self._block
-        excess -= mean
-        variance = float(np.add.reduce(excess * excess)) / self._block
-        line = self._line
-        self._held.append((line.level_s + line.slope_s * 0.5 * (self._block - 1) + mean, variance))
-        if self._away_since is None:
-            for held in self._held:
-                line = self._trail.add(*held)
-            self._held.clear()
-            self._line = line
-        else:
-            # These stamps may belong to no line of this segment; until that is known, the old one goes on.
-            self._line = replace(line, level_s=line.level_s + line.slope_s * self._block)
-        if self._end >= self._start:
-            self._limit_s = max(
-                _SHIFT_SAMPLES * self._period_s,
-                _SHIFT_SIGMAS * math.hypot(self._line.spread_s, self._line.error_s),
-            )
+            np.clip(excess, -self._trust.limit_s, self._trust.limit_s, out=excess)
+        mean, variance, jitter = _summary(excess)
+        middle = self._line.level_s + self._line.slope_s * 0.5 * (self._block - 1)
+        self._held.append((middle + mean, variance, jitter))
+        n_drawn = self._end // self._block - len(self._held)
+        certain = self._trust.certain if self._trust.begun else self._end
+        while self._held and (n_drawn + 1) * self._block <= certain:
+            self._drawn = self._trail.add(*self._held.pop(0))
+            n_drawn += 1
+        if self._trust.begun:
+            self._trust.judge(self._drawn)
+        elif self._end >= self._start:
+            self._begin()
+        ahead = self._drawn.slope_s * self._block * len(self._held)
+        self._line = replace(self._drawn, level_s=self._drawn.level_s + ahead) if self._held else self._drawn
         self._draw()
+
+    def _begin(self) -> None:
+        """Trust the samples so far, unless their stamps show that some were lost."""
+        excess = np.concatenate(self._beginning) - self._first_stamp
+        excess -= np.arange(self._end) * self._period_s
+        lost = hides_losses(excess, self._period_s, 0 if self._ended else self._block)
+        if lost is None:
+            return
+        self._beginning.clear()
+        if lost:
+            self._over = True
+            return
+        if self._drawn.n_stamps:
+            self._trust.judge(self._drawn)
+        n_blocks = self._end // self._block
+        n_drawn = max(FEWEST_BLOCKS, (self._end - self._trust.lag) // self._block)
+        if n_drawn < n_blocks:
+            blocks = excess[: n_blocks * self._block].reshape(n_blocks, self._block)
+            summaries = [_summary(block) for block in blocks.copy()]
+            self._trail = TrailingLine(self._block, self._n_blocks, self._period_s)
+            for summary in summaries[:n_drawn]:
+                self._drawn = self._trail.add(*summary)
+            self._held = summaries[n_drawn:]
+        n_held = len(self._held)
+        excess -= self._drawn.level_s + self._drawn.slope_s * (
+            np.arange(self._end) - (n_blocks - n_held) * self._block
+        )
+        self._trust.begin(excess.tolist())
 
     def _draw(self) -> None:
         """Lay the line out over the samples of the next block."""
@@ -290,3 +291,14 @@ class SampleClock:
         if len(self._lines) >= 2 * self._n_lines:
             self._oldest_line += self._n_lines
             del self._reach[: self._n_lines], self._lines[: self._n_lines]
+
+
+def _summary(excess: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean and variance of a block, and half the mean square step in it; leaves it without its mean."""
+    n = len(excess)
+    mean = float(np.add.reduce(excess)) / n
+    excess -= mean
+    variance = float(np.add.reduce(excess * excess)) / n
+    steps = excess[1:] - excess[:-1]
+    jitter = 0.5 * float(np.add.reduce(steps * steps)) / max(1, n - 1)
+    return mean, variance, jitter

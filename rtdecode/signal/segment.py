@@ -126,6 +126,11 @@ class Segment:
         return self._clock.trusted
 
     @property
+    def first(self) -> int:
+        """The first sample that can be trusted, once any are: before it, losses might not show."""
+        return self._clock.first
+
+    @property
     def is_begun(self) -> bool:
         """Whether it has gone on for so long that a marker is answered, or will not go on."""
         return self.ended or self.end >= self._start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.special import stdtrit
 
@@ -27,6 +27,8 @@ _CLEAR_SIGMAS = 5.0
 _DOUBT_SIGMAS = 2.0
 # By how much, over n, the correlation of n residuals of a line is estimated too low.
 _CORRELATION_BIAS = 3.0
+_FEWEST_WHITE = 3
+_MOST_ALIKE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,22 @@ class Line:
         there are too few to say.
     spread_s
         Standard deviation of single stamps about the line.
+    noise_s
+        The same where they are off each by itself, hardly touched by lost samples; infinite where those that
+        follow each other are off alike, or where a block has too few to tell.
+    n_stamps
+        Number of stamps that it was drawn through.
     """
 
     level_s: float
     slope_s: float
     error_s: float
     spread_s: float
+    noise_s: float
+    n_stamps: int
 
 
-NOMINAL = Line(0.0, 0.0, math.inf, math.inf)
+NOMINAL = Line(0.0, 0.0, math.inf, math.inf, math.inf, 0)
 """The line before any stamps are known."""
 
 
@@ -101,15 +110,24 @@ class TrailingLine:
         self._base = 0.0
         self._base_slope = 0.0
         self._n_since_base = 0
-        self._blocks: deque[tuple[float, float]] = deque()
+        self._blocks: deque[tuple[float, float, float]] = deque()
         self._sum = 0.0
         self._sum_numbered = 0.0
         self._sum_squares = 0.0
         self._sum_steps_squared = 0.0
         self._sum_variance = 0.0
+        self._sum_jitter = 0.0
 
-    def add(self, mean_s: float, variance_s2: float) -> Line:
+    def add(self, mean_s: float, variance_s2: float, jitter_s2: float) -> Line:
         """Add a block, by mean and variance of its stamps' excess, and draw the line.
+
+        Parameters
+        ----------
+        mean_s, variance_s2
+            Of the block's stamps.
+        jitter_s2
+            Half the mean square difference of a stamp's excess and the next one's: their variance where they
+            are off each by itself, and hardly touched by lost samples.
 
         Returns
         -------
@@ -118,7 +136,7 @@ class TrailingLine:
         """
         if len(self._blocks) == self._n_blocks:
             self._drop()
-        self._append(mean_s - self._base - self._base_slope * self._n_ever, variance_s2)
+        self._append(mean_s - self._base - self._base_slope * self._n_ever, variance_s2, jitter_s2)
         self._n_ever += 1
         self._n_since_base += 1
         n = len(self._blocks)
@@ -126,7 +144,7 @@ class TrailingLine:
         half = 0.5 * (n - 1)
         middle = self._sum / n
         if n < FEWEST_BLOCKS:
-            return Line(newest - self._base_slope * half + middle, 0.0, math.inf, math.inf)
+            return replace(NOMINAL, level_s=newest - self._base_slope * half + middle)
         sum_xx = n * (n * n - 1) / 12
         tilt = (self._sum_numbered - half * self._sum) / sum_xx
         squares = max(0.0, self._sum_squares - n * middle * middle - tilt * tilt * sum_xx)
@@ -142,11 +160,16 @@ class TrailingLine:
         missed = max(self._prior, slope * slope - _DOUBT_SIGMAS**2 * of_slope)
         of_ahead = (1.0 - trust) ** 2 * missed + trust * trust * of_slope
         ahead = half + 0.5 * (self._block + 1) / self._block
+        within = max(0.0, self._sum_variance) / n
+        jitter = max(0.0, self._sum_jitter) / n
+        is_white = self._block >= _FEWEST_WHITE and within <= _MOST_ALIKE * jitter
         line = Line(
             level_s=newest - self._base_slope * half + middle + trust * slope * ahead,
             slope_s=trust * slope / self._block,
             error_s=widened * math.sqrt(variance / n + ahead * ahead * of_ahead),
-            spread_s=math.sqrt(squares / (n - 2) + max(0.0, self._sum_variance) / n),
+            spread_s=math.sqrt(squares / (n - 2) + within),
+            noise_s=math.sqrt(jitter) if is_white else math.inf,
+            n_stamps=n * self._block,
         )
         if self._n_since_base >= max(_SHORTEST_WINDOW // 6, n // 2):
             self._rebase(middle - tilt * half, tilt)
@@ -162,31 +185,33 @@ class TrailingLine:
         last -= middle + 0.5 * (n - 1) * tilt
         return 1.0 - 0.5 * (steps + first * first + last * last) / squares
 
-    def _append(self, excess_s: float, variance_s2: float) -> None:
+    def _append(self, excess_s: float, variance_s2: float, jitter_s2: float) -> None:
         if self._blocks:
             self._sum_steps_squared += (excess_s - self._blocks[-1][0]) ** 2
         self._sum += excess_s
         self._sum_numbered += len(self._blocks) * excess_s
         self._sum_squares += excess_s * excess_s
         self._sum_variance += variance_s2
-        self._blocks.append((excess_s, variance_s2))
+        self._sum_jitter += jitter_s2
+        self._blocks.append((excess_s, variance_s2, jitter_s2))
 
     def _drop(self) -> None:
-        excess_s, variance_s2 = self._blocks.popleft()
+        excess_s, variance_s2, jitter_s2 = self._blocks.popleft()
         self._sum_steps_squared -= (self._blocks[0][0] - excess_s) ** 2
         self._sum -= excess_s
         self._sum_numbered -= self._sum  # all others are now counted from one later
         self._sum_squares -= excess_s * excess_s
         self._sum_variance -= variance_s2
+        self._sum_jitter -= jitter_s2
 
     def _rebase(self, level: float, slope: float) -> None:
         """Lay the base line through the window, and sum anew."""
         oldest = self._n_ever - len(self._blocks)
         blocks, self._blocks = self._blocks, deque()
         self._sum = self._sum_numbered = self._sum_squares = 0.0
-        self._sum_steps_squared = self._sum_variance = 0.0
-        for number, (excess_s, variance_s2) in enumerate(blocks):
-            self._append(excess_s - level - slope * number, variance_s2)
+        self._sum_steps_squared = self._sum_variance = self._sum_jitter = 0.0
+        for number, (excess_s, variance_s2, jitter_s2) in enumerate(blocks):
+            self._append(excess_s - level - slope * number, variance_s2, jitter_s2)
         self._base += level - slope * oldest
         self._base_slope += slope
         self._n_since_base = 0

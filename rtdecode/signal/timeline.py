@@ -8,12 +8,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtdecode.contracts import Verdict
-from rtdecode.signal.alignment import SETTLE_S, SHIFT_S, START_S
+from rtdecode.signal.alignment import SETTLE_S, START_S
 from rtdecode.signal.bridging import GapPolicy, between
 from rtdecode.signal.quality import Holder
 from rtdecode.signal.ring import LeftRingError, NotYetError
 from rtdecode.signal.segment import Chunk, Segment
 from rtdecode.signal.steps import Steps
+from rtdecode.signal.trust import LAG_S, SHIFT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 # Room in the rings for an onset that has yet to settle: in time of the stamps, and in the stream's own.
 _MARGIN_S = 4 * SETTLE_S
-_OWN_MARGIN_S = START_S + SHIFT_S
+_OWN_MARGIN_S = START_S + SHIFT_S + LAG_S
 _MARGIN_SAMPLES = 10
 
 _TOLERANCE_S = 0.002
@@ -90,9 +91,9 @@ class Timeline:
     """Lays the chunks of a stream out in segments; a new one begins wherever the stamps jump, or stay off.
 
     A stamp that lies far from where the one before it leads to expect it is a jump, at once; where steps are
-    even, so is one that shows a single lost sample (:class:`~.steps.Steps`). Stamps that
-    leave the line of their segment by less are watched by its clock (:class:`~.alignment.SampleClock`), which
-    ends the segment if they do not come back.
+    even, so is one that shows a single lost sample (:class:`~.steps.Steps`). Stamps that leave the line of
+    their segment by less are watched by its clock (:class:`~.alignment.SampleClock`), singly or, where they
+    scatter, many together; it ends the segment if they do not come back.
 
     What is no number never gets further: the last number of its channel is held.
     Where the gap policy allows, a jump forwards is bridged instead, and the segment goes on; not so where a

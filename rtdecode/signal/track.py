@@ -131,8 +131,8 @@ class Track:
     - as a :class:`Cut`, once its window has come;
     - *warming_up*, where the window starts before the front end can be trusted, or before the first sample;
     - *gap*, where the onset lies between two segments, or in both because the stamps were set back, where
-      the window reaches across a border, where the stamps do not tell the onset's sample yet, or where the
-      stream's clock had been set and the marker's had not;
+      the window reaches across a border, or back to where a loss of samples might not show, where the stamps
+      do not tell the onset's sample yet, or where the stream's clock had been set and the marker's had not;
     - *late*, where the marker came after its data had left the ring;
     - *overflow*, where it would have to wait, and :data:`MOST_WAITING` do already;
     - *timeout*, where the data did not come.
@@ -399,6 +399,11 @@ class Track:
             reason = "the stream broke off before the window's end"
             return (segment.index + 1, 0), one.closed(Verdict.GAP, reason)
         since = max(place.since, (segment.index, segment.known(stop)))
+        if start < segment.first:
+            reason = (
+                "the stamps scatter: samples lost where the segment begins, and the window, would not show"
+            )
+            return since, one.closed(Verdict.GAP, reason)
         try:
             window = segment.ring.view(start, stop)
             stamp, time, arrival = segment.provenance(stop - 1)

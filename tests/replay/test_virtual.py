@@ -142,6 +142,35 @@ def test_a_faulty_recording_is_accounted_for_without_a_wrong_window(
     assert again.messages == run.messages
 
 
+@pytest.mark.parametrize(
+    ("faults", "least"),
+    [
+        (["drop:share=.01", "jitter:sd_ms=.2"], 0.1),
+        (["drop:share=.002", "jitter:sd_ms=.2"], 0.5),
+        (["drop:share=.002", "jitter:sd_ms=.5"], 0.5),
+        (["drop:share=.002", "jitter:sd_ms=2"], 0.5),
+        (["drop:share=.01", "jitter:sd_ms=2"], 0.1),
+        (["jitter:sd_ms=2"], 0.98),
+    ],
+    ids=str,
+)
+def test_samples_lost_among_stamps_that_jitter_make_gaps_and_no_wrong_window(
+    tmp_path: Path, faults: list[str], least: float
+) -> None:
+    write_index_decoder(tmp_path / "short.onnx", index_manifest(window=(-5, 40)))
+    onsets = list(range(100, 3900, 38))
+    faulty = [parse_fault(text) for text in faults]
+    n_emitted = 0
+    for seed in range(3):
+        run = run_virtual(recording(onsets), [Decoder(tmp_path / "short.onnx")], faults=faulty, seed=seed)
+        assert {one.verdict for one in run.verdicts} <= {Verdict.EMITTED, Verdict.GAP, Verdict.SHUTDOWN}
+        n_emitted += len(run.decoded)
+        for message, window in zip(run.decoded, run.embeddings["index", "embedding"], strict=True):
+            onset = onsets[int(message.label[1:])]
+            assert window.tolist() == [onset - 5, onset + 40]
+    assert n_emitted >= least * 3 * len(onsets)
+
+
 @pytest.mark.parametrize("by_s", [0.5, -0.5, 3, -100])
 def test_markers_whose_sender_follows_a_clock_are_decoded_again_after_a_few(
     decoder: Decoder, by_s: float

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from rtdecode.signal.alignment import (
     SETTLE_S,
-    SHIFT_S,
     START_S,
     Alignment,
     OutsideError,
     SampleClock,
 )
 from rtdecode.signal.ring import LeftRingError, NotYetError
+from rtdecode.signal.trust import SHIFT_S
 
 RATE_HZ = 256.0  # a power of two: regular stamps are exact
 ENOUGH = 10_000
@@ -206,7 +206,7 @@ def test_a_time_that_the_stream_has_not_passed_by_enough_waits() -> None:
 
 
 def test_the_first_third_of_a_second_waits_until_it_is_over() -> None:
-    n = math.ceil(START_S * RATE_HZ)
+    n = 13 * math.ceil(START_S * RATE_HZ / 13)  # whole blocks
     with pytest.raises(NotYetError):
         clock_of(regular(n - 1)).nearest(100.0)
     assert clock_of(regular(n)).nearest(100.0).settled == n
@@ -268,6 +268,29 @@ def test_stamps_that_begin_to_scatter_are_followed() -> None:
         assert abs(clock.nearest(regular(3072)[sample]).sample - sample) <= 1
 
 
+@pytest.mark.parametrize(("rate_hz", "sd", "at_most"), [(1000.0, 0.1, 0), (256.0, 0.2, 4), (256.0, 0.5, 26)])
+def test_trust_lags_only_where_stamps_scatter_by_more_than_a_tenth_of_a_period(
+    rate_hz: float, sd: float, at_most: int
+) -> None:
+    stamps = regular(5000, rate_hz=rate_hz) + np.random.default_rng(0).normal(0, sd / rate_hz, 5000)
+    clock = clock_of(stamps, rate_hz=rate_hz)
+    lags = [clock.known(n) - n for n in range(1000, clock.trusted)]
+    assert np.median(lags) <= at_most
+    assert np.mean(np.array(lags) > at_most) < 0.05
+
+
+def test_a_segment_that_lost_samples_while_it_began_is_over_and_says_nothing() -> None:
+    stamps = np.delete(regular(200), 40)
+    clock = SampleClock(RATE_HZ, ENOUGH)
+    taken = clock.append(stamps)
+    assert START_S * RATE_HZ <= taken < START_S * RATE_HZ + 13
+    assert clock.append(stamps[taken:]) == 0
+    clock.finish()
+    assert clock.trusted == 0
+    with pytest.raises(OutsideError):
+        clock.nearest(stamps[60])
+
+
 # ---------------------------------------------------------------- borders, memory
 
 
@@ -295,9 +318,7 @@ def test_the_first_sample_may_have_been_stamped_late() -> None:
 
 
 def test_a_time_before_the_first_sample_by_the_line_has_a_negative_sample() -> None:
-    stamps = regular(1000)
-    stamps[0] -= 0.02  # the first stamp came early
-    found = clock_of(stamps).nearest(100.0 - 0.015)
+    found = clock_of(regular(1000)).nearest(100.0 - 0.015)
     assert found.sample == -4
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rtdecode.contracts import Channel, ChannelType, Resampling, SignalContract, Unit, Verdict, Window
 from rtdecode.signal.markers import Marker
@@ -62,6 +64,12 @@ def lost_packet(stamps: Stamps, at: int) -> npt.NDArray[np.bool_]:
     return kept
 
 
+def lost_sample(stamps: Stamps, at: int) -> npt.NDArray[np.bool_]:
+    kept = np.ones(len(stamps), bool)
+    kept[at] = False
+    return kept
+
+
 def clock_restart(stamps: Stamps, at: int) -> None:
     stamps[at:] -= stamps[at] - 0.25
 
@@ -84,7 +92,17 @@ def late_chunk(stamps: Stamps, at: int) -> None:
     stamps[at // 12 * 12 : at // 12 * 12 + 12] += 0.05
 
 
-FAULTS = [nothing, dropout, lost_packet, clock_restart, jump_ahead, jump_back, held_up, late_chunk]
+FAULTS = [
+    nothing,
+    dropout,
+    lost_packet,
+    lost_sample,
+    clock_restart,
+    jump_ahead,
+    jump_back,
+    held_up,
+    late_chunk,
+]
 SCATTERS = ["regular", "steady jitter", "bursts", "skewed bursts"]
 
 
@@ -180,6 +198,26 @@ def test_no_window_is_off_by_more_than_a_sample_and_2_s_after_a_fault_all_are_th
             assert one.answer.verdict in (Verdict.GAP, Verdict.WARMING_UP)
     if fault is nothing:
         assert not [one for one in later_than(answers, BACK_S) if isinstance(one.answer, Closed)]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    lost_at=st.integers(1, 1500),
+    sd=st.floats(0, 0.5),
+    chunk=st.integers(1, 60),
+)
+def test_a_sample_lost_among_stamps_that_jitter_is_missing_in_no_window(
+    seed: int, lost_at: int, sd: float, chunk: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    times = 1000.0 + np.arange(1800) / RATE_HZ
+    stamps = times + rng.normal(0, 1, 1800) * sd / RATE_HZ
+    answers = play(times, stamps, lost_sample(stamps, lost_at), rng, chunk)
+    windows = [one.answer.window[:, 0] for one in answers if isinstance(one.answer, Cut)]
+    assert len(windows) > 60
+    assert all((np.diff(window) == 1).all() for window in windows)
+    assert max(np.abs(errors(answers))) <= 1
 
 
 @pytest.mark.parametrize("seed", [5221, 5805, 5373, 5405])
