@@ -34,6 +34,7 @@ from rtdecode.gate import MarkerGate
 from rtdecode.inference import Inference
 from rtdecode.journal.session import Session
 from rtdecode.journal.writer import Journal
+from rtdecode.keep_awake import kept_awake
 from rtdecode.signal.ledger import counts_text
 from rtdecode.sources.clock_offsets import ClockOffsets
 from rtdecode.sources.lsl import LslClock
@@ -74,7 +75,8 @@ class Service:
     Raises
     ------
     UserError
-        If a decoder, the table of stimuli or the keys cannot be loaded; on entry, if a port is taken.
+        If a decoder, the table of stimuli or the keys cannot be loaded; on entry, if a port is taken, or the
+        processor cannot be kept awake.
     """
 
     def __init__(self, config: ServeConfig) -> None:
@@ -168,6 +170,8 @@ class Service:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:  # what was started ends again, whatever fails before or at the end
+            if self._config.service.keep_awake:
+                stack.enter_context(kept_awake())
             if self._journal is not None:
                 session = Session.of(
                     self._config,

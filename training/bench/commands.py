@@ -53,6 +53,11 @@ def bench() -> None:
 )
 @click.option("--peer", type=click.Choice(["mne-lsl"]), help="Measure this one, too, with the same decoder.")
 @click.option("--floor", is_flag=True, help="Measure a bare loop, too, that checks nothing.")
+@click.option(
+    "--keep-awake",
+    is_flag=True,
+    help="Keep the processor out of its sleep states meanwhile, for all that is measured; for Linux.",
+)
 @click.option("--json", "json_path", type=_path, help="Write the results here too, for machines.")
 def live(json_path: Path | None, **settings: object) -> None:
     """Measure from the push of the last needed sample to the receipt of the answer.

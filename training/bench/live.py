@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from replay.processes import folder_for_logs
 from rtdecode.decoder import Decoder
 from rtdecode.errors import UserError
+from rtdecode.keep_awake import kept_awake
 from rtdecode.machine import versions
 from rtdecode.output import check_writable, write_file
 from training.bench.models import write_deep, write_ridge
@@ -55,6 +57,7 @@ class LiveSettings:
     model: Literal["ridge", "deep"] = "ridge"
     peer: Literal["mne-lsl"] | None = None
     floor: bool = False
+    keep_awake: bool = False
 
 
 def report(settings: LiveSettings, json_path: Path | None) -> None:
@@ -67,7 +70,8 @@ def report(settings: LiveSettings, json_path: Path | None) -> None:
     """
     if json_path is not None:
         check_writable(json_path)
-    with folder_for_logs("rtdecode-bench-") as folder, progress() as bar:
+    awake = kept_awake() if settings.keep_awake else nullcontext()
+    with awake, folder_for_logs("rtdecode-bench-") as folder, progress() as bar:
         result = measure(settings, folder, bar)
     Console().print(live_table(result))
     if json_path is not None:
@@ -167,6 +171,7 @@ def measure(
             "streams": settings.streams,
             "seconds": settings.seconds,
             "markers_per_second": settings.markers_per_second,
+            "keep_awake": settings.keep_awake,
             "decoder": decoder.name,
             "provider": decoder.provider,
         },
