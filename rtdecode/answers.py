@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from rtdecode.contracts import EmbeddingMessage, MarkerMessage, Stamps, Verdict,
 from rtdecode.signal.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rtdecode.connection import Ending, Job
     from rtdecode.contracts import Accounts, Message, Request
@@ -28,6 +29,23 @@ class Emit(Protocol):
 
     def __call__(self, message: Message, payload: Sequence[np.ndarray] = ()) -> None:
         """Take a message, with its payload frames; called from any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a decoder.
+
+    Parameters
+    ----------
+    outputs
+        One array of shape ``(n_windows, dim)`` a head, or why there is none.
+    start, end
+        When it ran, seconds of our clock.
+    """
+
+    outputs: dict[str, np.ndarray] | Exception
+    start: float
+    end: float
 
 
 class Answers:
@@ -82,41 +100,35 @@ class Answers:
             for request in requests:
                 self._ledger.open(request)
 
-    def decode(self, jobs: Sequence[Job]) -> Iterator[tuple[Verdict, str]]:
-        """Run the decoder once on windows that go together, and publish what it says of each.
-
-        Yields
-        ------
-        verdict, reason
-            How each request ends, once its embedding was published.
-        """
-        decoder = jobs[0].decoder
+    def run(self, jobs: Sequence[Job]) -> Run:
+        """Run the decoder once on windows that go together."""
         windows = [job.cut.window for job in jobs]
         start = self._clock.now()
+        outputs: dict[str, np.ndarray] | Exception
         try:
-            outputs = decoder.run(
+            outputs = jobs[0].decoder.run(
                 windows[0][np.newaxis] if len(windows) == 1 else np.stack(windows), jobs[0].binding.repair
             )
         except Exception as error:
-            yield from [_failed(job, error) for job in jobs]
-            return
-        end = self._clock.now()
-        for i, job in enumerate(jobs):
-            try:
-                yield self._answer(
-                    job, [outputs[head.name][i] for head in decoder.manifest.heads], start, end
-                )
-            except Exception as error:
-                yield _failed(job, error)
+            outputs = error
+        return Run(outputs, start, self._clock.now())
 
-    def _answer(
-        self, job: Job, embeddings: Sequence[np.ndarray], start: float, end: float
-    ) -> tuple[Verdict, str]:
-        """Publish what the decoder, which ran from ``start`` to ``end``, says of one window."""
+    def answer(self, job: Job, run: Run, number: int) -> tuple[Verdict, str]:
+        """Publish what the decoder says of the n-th window of a run; return how its request ends, and why."""
+        try:
+            return self._answer(job, run, number)
+        except Exception as error:
+            log.error("decoder %s failed on %s", job.decoder.name, job.cut.request, exc_info=error)
+            return Verdict.FAILED, f"{type(error).__name__}: {error}"
+
+    def _answer(self, job: Job, run: Run, number: int) -> tuple[Verdict, str]:
         cut, decoder = job.cut, job.decoder
         marker = cut.marker
+        if isinstance(run.outputs, Exception):
+            raise run.outputs
         if not job.track.holds(cut):
             return Verdict.LATE, "the window left the ring while the decoder ran"
+        embeddings = [run.outputs[head.name][number] for head in decoder.manifest.heads]
         if not all(np.isfinite(embedding).all() for embedding in embeddings):
             return Verdict.FAILED, "the decoder's output is not finite"
         self._emit(
@@ -139,8 +151,8 @@ class Answers:
                     data_source=cut.data_source,
                     data_corrected=cut.data_corrected,
                     data_arrival=cut.data_arrival,
-                    inference_start=start,
-                    inference_end=end,
+                    inference_start=run.start,
+                    inference_end=run.end,
                 ),
                 quality=job.quality,
                 heads=decoder.head_outputs,
@@ -167,8 +179,3 @@ class Answers:
                 reason=closed.reason,
             )
         )
-
-
-def _failed(job: Job, error: Exception) -> tuple[Verdict, str]:
-    log.error("decoder %s failed on %s", job.decoder.name, job.cut.request, exc_info=error)
-    return Verdict.FAILED, f"{type(error).__name__}: {error}"

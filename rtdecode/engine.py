@@ -22,6 +22,7 @@ from rtdecode.contracts import Request, Verdict
 from rtdecode.errors import UserError
 from rtdecode.signal.clock_shifts import ClockShifts
 from rtdecode.signal.track import Closed
+from rtdecode.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,8 +67,8 @@ class _Stream:
 class Engine:
     """From chunks and markers to messages, with exactly one verdict a request.
 
-    ``connect``, ``feed``, ``advance`` and ``disconnect`` of one stream belong to one thread, ``decode`` to
-    another, ``admit`` and ``declare_bad`` to any.
+    ``connect``, ``feed``, ``advance`` and ``disconnect`` of one stream belong to one thread; ``decode`` to any,
+    one at a time; ``admit`` and ``declare_bad`` to any.
 
     Parameters
     ----------
@@ -125,6 +126,8 @@ class Engine:
         self._triggers = tuple(triggers)
         self._marker_delay_s = marker_delay_s
         self._recorder = recorder
+        self.turn = Turn()
+        """Taken by threads that call :meth:`feed` and :meth:`advance` beside others, and to publish answers."""
         # Guards the gate, which streams are connected and what is in their inboxes.
         self._lock = threading.Lock()
         # Held while a stream is bound to its decoders.
@@ -341,8 +344,10 @@ class Engine:
 
     def decode(self, jobs: Sequence[Job]) -> None:
         """Run the decoder on windows that go together and publish what it says, or why it says nothing."""
-        for job, (verdict, reason) in zip(jobs, self._answers.decode(jobs), strict=True):
-            self.end(job, verdict, reason)
+        run = self._answers.run(jobs)
+        with self.turn.taken(first=True):
+            for number, job in enumerate(jobs):
+                self.end(job, *self._answers.answer(job, run, number))
 
     def end(self, job: Job, verdict: Verdict, reason: str) -> None:
         """End a window's request."""

@@ -73,10 +73,6 @@ class Surroundings:
         Told of what a person should see.
     settings
         How long to wait for what.
-    turn
-        Held by a feed while it works on a chunk. Only one can at a time, as threads share an interpreter; but
-        NumPy lets go of that at each step, and with 16 streams most of their time went into handing it to and
-        fro. It is not held while a feed waits for data, or decodes.
     stop
         Ends every feed when set.
     on_failure
@@ -88,7 +84,6 @@ class Surroundings:
     clock: Clock
     alarms: Alarms
     settings: ServiceSettings
-    turn: threading.Lock
     stop: threading.Event
     on_failure: Callable[[BaseException], None]
 
@@ -309,7 +304,7 @@ class SignalFeed(Feed):
 
     def _follow(self, offset_s: float) -> None:
         has_come = self._signal.wait(_PULL_S)
-        with self._around.turn:
+        with self._around.engine.turn.taken():
             if has_come:
                 self._feed(self._signal.take(), offset_s)
             jobs = self._around.engine.advance(self.name)

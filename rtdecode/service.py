@@ -137,7 +137,6 @@ class Service:
             self._clock,
             self._alarms,
             config.service,
-            threading.Lock(),
             self._stop,
             self._fail,
         )
