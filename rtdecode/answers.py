@@ -51,7 +51,7 @@ class Run:
 class Answers:
     """Turns what became of markers, windows and requests into messages, and keeps both ledgers.
 
-    Any thread may call it.
+    Any thread may call it; :meth:`run` one at a time.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ MOST_TOGETHER = 16
 
 _TRIED_TOGETHER = 4
 _TRIES = 3
-_WORTH_IT = 0.7
+_WORTH_IT = 0.7  # share of the time alone from which on windows are not taken together
 
 WINDOW_INPUT = "window"
 """Graph input: windows ``(batch, n_samples, n_channels)`` float32, native rate, after the front end."""
@@ -216,9 +216,10 @@ class Decoder:
         windows = np.random.default_rng(0).standard_normal(shape, np.float32)
         self.run(windows[:1])
         self.most_together = 1
-        if self._takes_one or self._seconds(windows[:_TRIED_TOGETHER]) > _WORTH_IT * _TRIED_TOGETHER * (
-            self._seconds(windows[:1])
-        ):
+        if self._takes_one:
+            return
+        alone_s, together_s = self._seconds(windows[:1]), self._seconds(windows[:_TRIED_TOGETHER])
+        if together_s > _WORTH_IT * _TRIED_TOGETHER * alone_s:
             return
         alone = [self.run(windows[i : i + 1]) for i in range(MOST_TOGETHER)]
         for n in range(2, MOST_TOGETHER + 1):

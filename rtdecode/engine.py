@@ -67,8 +67,8 @@ class _Stream:
 class Engine:
     """From chunks and markers to messages, with exactly one verdict a request.
 
-    ``connect``, ``feed``, ``advance`` and ``disconnect`` of one stream belong to one thread; ``decode`` to any,
-    one at a time; ``admit`` and ``declare_bad`` to any.
+    ``connect``, ``feed``, ``advance`` and ``disconnect`` of one stream belong to one thread; ``decode`` to
+    any, one at a time; ``admit`` and ``declare_bad`` to any.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class Engine:
         self._marker_delay_s = marker_delay_s
         self._recorder = recorder
         self.turn = Turn()
-        """Taken by threads that call :meth:`feed` and :meth:`advance` beside others, and to publish answers."""
+        """Taken by threads that call :meth:`feed` and :meth:`advance` beside others, and to answer."""
         # Guards the gate, which streams are connected and what is in their inboxes.
         self._lock = threading.Lock()
         # Held while a stream is bound to its decoders.
@@ -298,6 +298,7 @@ class Engine:
             Identifier in the configuration.
         samples, stamps, arrival
             As for :meth:`rtdecode.connection.Connection.feed`.
+            They are kept, not copied.
         offset_s
             Leads from the stamps to our clock, seconds.
         """
@@ -345,9 +346,15 @@ class Engine:
     def decode(self, jobs: Sequence[Job]) -> None:
         """Run the decoder on windows that go together and publish what it says, or why it says nothing."""
         run = self._answers.run(jobs)
+        failure: Exception | None = None
         with self.turn.taken(first=True):
             for number, job in enumerate(jobs):
-                self.end(job, *self._answers.answer(job, run, number))
+                try:
+                    self.end(job, *self._answers.answer(job, run, number))
+                except Exception as error:  # the bus is gone; the others are to be accounted for all the same
+                    failure = error
+        if failure is not None:
+            raise failure
 
     def end(self, job: Job, verdict: Verdict, reason: str) -> None:
         """End a window's request."""

@@ -72,7 +72,8 @@ class Stamps(Contract):
     data_source, data_corrected
         Stamp of the window's last sample: as sent, and in our clock with the configured delay applied.
     data_arrival
-        When the chunk with that sample reached us.
+        When the chunk with that sample was taken over: where many streams come at once, after waiting for
+        its turn.
     inference_start, inference_end
         Around the decoder's run.
     """

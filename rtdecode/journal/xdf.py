@@ -50,6 +50,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 _BLOCK = 1 << 20
 """Bytes that are searched at once."""
 
+_WIDTHS = (1, 4, 8)
+"""Bytes that a length may have."""
+
 _NOT_OF_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -232,10 +235,6 @@ def _chunk(tag: int, *parts: bytes) -> bytes:
 
 def _number(stream: int) -> bytes:
     return struct.pack("<I", stream)
-
-
-_WIDTHS = (1, 4, 8)
-"""Bytes that a length may have."""
 
 
 def _length(n: int) -> bytes:

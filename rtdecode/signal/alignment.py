@@ -27,7 +27,7 @@ About as long as a burst of a Bluetooth headset, whose stamps are all wrong by t
 """
 
 START_S = 0.35
-"""How long a segment has gone on before its line is asked anything, seconds of the stream's own time."""
+"""How long a segment has gone on, and to the end of a block, before its line is asked anything, likewise."""
 
 # Of two samples equally near, the earlier: also where rounding makes the times differ by a little.
 _TIE_SAMPLES = 1e-6
@@ -119,6 +119,11 @@ class SampleClock:
     def first(self) -> int:
         """The first sample that can be trusted, once any are: before it, losses might not show."""
         return self._trust.first
+
+    @property
+    def begun(self) -> bool:
+        """Whether any samples may be trusted, or the segment is over before."""
+        return self._over or self._trust.begun
 
     @property
     def trusted(self) -> int:

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rtdecode.signal.alignment import START_S, Alignment, SampleClock
+from rtdecode.signal.alignment import Alignment, SampleClock
 from rtdecode.signal.bridging import Bridges
 from rtdecode.signal.clock_shifts import set_clock
 from rtdecode.signal.front_end import FrontEnd
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Samples as they came from the source, channels picked and in the decoder's order.
+
+    The arrays are kept, not copied: nobody may change them afterwards.
 
     Parameters
     ----------
@@ -105,7 +107,6 @@ class Segment:
         self.screening = Screening(
             [channel.name for channel in signal.channels], signal.rate_hz, capacity, max_peak_to_peak
         )
-        self._start = math.ceil(START_S * signal.rate_hz)
         self._front_end = FrontEnd(signal.front_end, n_channels, signal.rate_hz)
         self._clock = SampleClock(signal.rate_hz, capacity, speed=speed)
         self._provenance = _Provenance(capacity)
@@ -132,8 +133,8 @@ class Segment:
 
     @property
     def is_begun(self) -> bool:
-        """Whether it has gone on for so long that a marker is answered, or will not go on."""
-        return self.ended or self.end >= self._start
+        """Whether it has gone on for so long that any samples are trusted, or will not go on."""
+        return self.ended or self._clock.begun
 
     def known(self, samples: int) -> int:
         """How many samples had to come before the first ``samples`` were trusted."""
@@ -219,7 +220,7 @@ class _Provenance:
     Parameters
     ----------
     capacity
-        Number of samples that it is remembered of, at least.
+        Number of samples that it is remembered of.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -249,9 +250,9 @@ class _Provenance:
         """
         if sample >= self._end:
             raise NotYetError(f"sample {sample} asked for, {self._end} have come")
+        if sample < self._end - self._capacity:  # whatever the chunks
+            raise LeftRingError(f"sample {sample} asked for, it is no longer remembered")
         at = bisect_right(self._ends, sample)
         stamps, times, arrival = self._chunks[at]
         back = sample - self._ends[at]
-        if len(times) + back < 0:
-            raise LeftRingError(f"sample {sample} asked for, it is no longer remembered")
         return float(stamps[back]), float(times[back]), arrival

@@ -56,10 +56,9 @@ class Steps:
         self._before = math.nan
         self._n_even = 0
         self._largest_s = 0.0  # of the deviations of even steps
-        # Even steps since the last uneven one, steps from one uneven one to the next, for how many steps so.
-        self._n_run = 0
-        self._burst = 1
-        self._n_alike = 0
+        self._n_run = 0  # steps since the last uneven one
+        self._burst = 1  # length of a burst; 1 while that is not known
+        self._n_alike = 0  # steps for which all bursts were of that length
 
     def jumps(self, stamps: Iterable[float]) -> list[int]:
         """Tell which of the next stamps jump; the first of all does.
@@ -108,4 +107,4 @@ class Steps:
     def _is_whole(self, off_s: float, largest_s: float) -> bool:
         n_lost = off_s / self._period_s
         tolerance = max(_WHOLE_PERIODS, 2.0 * largest_s / self._period_s)
-        return n_lost > 0.5 and abs(n_lost - round(n_lost)) <= tolerance
+        return 0.5 < n_lost < math.inf and abs(n_lost - round(n_lost)) <= tolerance

@@ -18,7 +18,7 @@ LAG_S = 0.1
 _FEWEST_AWAY = 3
 _SHIFT_SAMPLES = 0.75
 _SHIFT_SIGMAS = 3.0
-_HALF = 0.5
+_REFERENCE = 0.5
 _LEAST_ALARM = 0.1
 _FALSE_ALARM = 9.0
 _MISS_SIGMAS = 3.0
@@ -74,7 +74,7 @@ class Trust:
         """Whether one was, since :meth:`judge` was called last."""
         self._reference_s = math.inf
         self._alarm_s = math.inf
-        self._quiet_s = math.inf
+        self._quiet_s = math.inf  # while no stamp is farther off than this, no sum grows
         self._late_s = self._early_s = 0.0
         self.first = 0
         """The first sample that may be trusted: among those before it a loss could not have been seen."""
@@ -122,7 +122,7 @@ class Trust:
         come = samples
         for place, (start, lag) in enumerate(self._lags, 1):
             come = max(start, samples + lag)
-            if place == len(self._lags) or come < self._lags[place][0]:
+            if place == len(self._lags) or come <= self._lags[place][0]:
                 break
         return come
 
@@ -135,7 +135,7 @@ class Trust:
         self._reference_s = self._alarm_s = math.inf
         if noise_s < math.inf:
             error_s = 2.0 * noise_s / math.sqrt(line.n_stamps)
-            self._reference_s = math.hypot(_HALF * period_s, error_s)
+            self._reference_s = math.hypot(_REFERENCE * period_s, error_s)
             self._alarm_s = max(
                 _LEAST_ALARM * period_s, _FALSE_ALARM * noise_s * noise_s / (2.0 * self._reference_s)
             )
@@ -145,10 +145,10 @@ class Trust:
                 root = (wide + math.sqrt(wide * wide + 4.0 * rise * self._alarm_s)) / (2.0 * rise)
                 lag = min(lag, math.ceil(root * root) - 1)
         self._quiet_s = min(self._reference_s, self.limit_s)
-        if lag != self._lag:
+        # While stamps are off the line nothing is trusted, and how much later it is to be can wait.
+        if lag != self._lag and self._before is None:
             if self._lags:
-                if self._before is None:
-                    self._floor = self.certain
+                self._floor = self.certain
                 self._lags.append((self._end, lag))
                 while len(self._lags) > 1 and self._lags[1][0] < self._end - self._capacity:
                     self._lags.popleft()

@@ -254,7 +254,7 @@ class SignalInlet(_Inlet):
         """
         n = 1
         if self.max_samples > 1:
-            # A stream that is lost meanwhile still gives what it had; the next wait says that it is lost.
+            # Of a stream that is lost meanwhile the first sample remains; the next wait says that it is lost.
             n += self._fetch(self._opened().obj, *self._rest) // self._values.shape[1]
         self._has_first = False
         arrival = self.clock.now()

@@ -196,6 +196,30 @@ def test_a_run_that_fails_ends_all_its_requests(decoder: Decoder, monkeypatch) -
     assert bench.engine.accounts().n_open == 0
 
 
+def test_requests_decoded_together_are_accounted_for_also_when_the_bus_is_gone(
+    decoder: Decoder, monkeypatch
+) -> None:
+    bench = Bench([decoder])
+    bench.connect()
+    bench.mark(30 / RATE_HZ)
+    bench.mark(40 / RATE_HZ, "b")
+    jobs: list[Job] = []
+    monkeypatch.setattr(bench.engine, "decode", jobs.extend)
+    bench.feed(100)
+    monkeypatch.undo()
+
+    def refuse(*_: object) -> None:
+        raise OSError("the bus is gone")
+
+    monkeypatch.setattr(bench.engine._answers, "_emit", refuse)
+    with pytest.raises(OSError, match="the bus is gone"):
+        bench.engine.decode(jobs)
+    accounts = bench.engine.accounts()
+    assert (accounts.requests[Verdict.FAILED], accounts.n_open) == (2, 0)
+    with bench.engine.turn.taken():  # it was handed on
+        pass
+
+
 def test_data_that_never_come_are_a_timeout(decoder: Decoder) -> None:
     bench = Bench([decoder])
     bench.connect()
@@ -490,13 +514,13 @@ def test_in_continuous_mode_each_stride_is_a_request_and_markers_ask_for_nothing
     bench.engine.disconnect("eeg", Verdict.GAP, "the stream was lost")
     bench.mark(300 / RATE_HZ)
     bench.connect()
-    bench.feed(30)
+    bench.feed(100)  # nothing is trusted before 0.35 s
     assert bench.of(EmbeddingMessage)[-1].request.segment == 1
     bench.engine.close(Verdict.SHUTDOWN, "the end")
     accounts = bench.engine.accounts()
     assert accounts.n_open == 0
     assert accounts.markers[Fate.ACCEPTED] == 2
-    assert (accounts.requests[Verdict.EMITTED], accounts.requests[Verdict.GAP]) == (7, 1)
+    assert (accounts.requests[Verdict.EMITTED], accounts.requests[Verdict.GAP]) == (9, 1)
 
 
 def test_growing_windows_answer_one_marker_in_order_each_when_it_is_complete(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import zmq
 
 from replay.processes import Process
+from rtdecode.errors import UserError
 from rtdecode.sources.lsl import LslClock
 from training.bench.peer import CODES
 from training.bench.phases import sender, sent_trials
@@ -145,6 +146,8 @@ def run_other(
     trials, _ = sent_trials(again, sent, decoder.manifest.signal, {})
     expected = [trial for trial in trials if trial.number >= warmup_trials]
     counted = [trial for trial in expected if trial.number in answers]
+    if not counted:
+        raise UserError(f"the {other.name} answered none of the trials that count: {process.last_line()}")
     began, ended, received = np.array([answers[trial.number] for trial in counted]).T
     inference = ended - began
     compute = received - np.array([trial.pushed for trial in counted])

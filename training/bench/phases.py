@@ -39,7 +39,6 @@ _IDLE_S = 0.1
 _PAUSE_S = 0.1
 """Between two runs alone: without it they would find their weights in a cache, as no trial does."""
 
-
 _REASONS = 20
 """Reasons for other verdicts that are told, the commonest first."""
 

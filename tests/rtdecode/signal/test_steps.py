@@ -83,3 +83,11 @@ def test_a_burst_that_is_sent_in_two_parts_is_no_lost_sample() -> None:
     off = np.random.default_rng(0).normal(0, 1.0, 100).repeat(12)
     off[605:612] += 1.4
     assert Steps(RATE_HZ, 0.1).jumps(((np.arange(1200) + off) / RATE_HZ).tolist()) == [0]
+
+
+@pytest.mark.parametrize("stamp", [math.inf, -math.inf, math.nan])
+def test_a_stamp_that_is_no_time_is_a_jump_also_among_bursts(stamp: float) -> None:
+    off = np.random.default_rng(0).normal(0, 1.0, 50).repeat(12)
+    stamps = (np.arange(600) + off) / RATE_HZ
+    stamps[500] = stamp
+    assert Steps(RATE_HZ, 0.1).jumps(stamps.tolist()) == [0, 500, 501]
