@@ -24,8 +24,9 @@ class Inference:
     One window alone is decoded at once by the thread of the stream that completed it: waking another thread
     would only take longer. Where windows come together, or another is being decoded, they wait for a thread
     of their own, which decodes those that wait for the same decoder in one run where that is faster
-    (:attr:`~rtdecode.decoder.Decoder.most_together`). A stream that cannot keep up completes several windows
-    at a time; when too many wait, the rest end as ``overflow``.
+    (:attr:`~rtdecode.decoder.Decoder.most_together`). Before it begins, it lets all streams that wait for
+    their turn have it, as a marker completes windows of all streams at about the same time. A stream that
+    cannot keep up completes several windows at a time; when too many wait, the rest end as ``overflow``.
 
     Parameters
     ----------
@@ -70,8 +71,10 @@ class Inference:
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Decode the windows that a chunk completed, or have them decoded; for the threads of the streams."""
-        # While the thread has windows, later ones of the same stream must not overtake them.
-        if len(jobs) == 1 and not self._n_handed_over and self._decoding.acquire(blocking=False):
+        # While the thread has windows, later ones of the same stream must not overtake them. And streams that
+        # wait for their turn may be about to complete windows that go with this one.
+        is_alone = len(jobs) == 1 and not self._n_handed_over and not self._engine.turn.is_awaited
+        if is_alone and self._decoding.acquire(blocking=False):
             try:
                 self._engine.decode(jobs)
             finally:
@@ -114,17 +117,20 @@ class Inference:
         try:
             while (job := self._take()) is not None:
                 with self._decoding:
-                    jobs = self._together(job)
+                    jobs = [job]
+                    if job.decoder.most_together > 1:
+                        with self._engine.turn.taken():
+                            jobs += self._others(job)
                     self._engine.decode(jobs)
                 with self._counting:
                     self._n_handed_over -= len(jobs)
         except BaseException as error:  # a dead thread must end the service, not hang it
             self._on_failure(error)
 
-    def _together(self, first: Job) -> list[Job]:
+    def _others(self, first: Job) -> list[Job]:
         """Take the windows that wait right behind one and can be decoded with it."""
-        jobs = [first]
-        while len(jobs) < first.decoder.most_together and not self._jobs.empty():
+        jobs: list[Job] = []
+        while len(jobs) < first.decoder.most_together - 1 and not self._jobs.empty():
             job = self._jobs.get()
             if job is None or not job.goes_with(first):
                 self._next.append(job)

@@ -26,6 +26,11 @@ class Turn:
         self._is_taken = False
         self._waiting: deque[threading.Lock] = deque()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anyone waits for it."""
+        return bool(self._waiting)
+
     @contextmanager
     def taken(self, *, first: bool = False) -> Iterator[None]:
         """Wait for one's turn and keep it until the end.

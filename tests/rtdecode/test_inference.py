@@ -10,6 +10,7 @@ import pytest
 
 from rtdecode.contracts import Verdict
 from rtdecode.inference import Inference
+from rtdecode.turn import Turn
 
 ENOUGH_S = 30.0
 
@@ -39,6 +40,7 @@ class Notes:
     alarms: list[str] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
+    turn: Turn = field(default_factory=Turn)
 
     def decode(self, jobs: list[Window]) -> None:
         self.runs.append(([job.number for job in jobs], threading.current_thread().name))
@@ -93,3 +95,30 @@ def test_windows_that_find_no_room_end_and_all_others_are_decoded(notes: Notes) 
     assert {verdict for _, verdict in notes.ended} == {Verdict.OVERFLOW}
     assert sorted(decoded + [number for number, _ in notes.ended]) == list(range(6))
     assert notes.alarms == ["begin"] * len(notes.ended)
+
+
+def test_streams_that_wait_for_their_turn_have_it_before_windows_are_decoded(notes: Notes) -> None:
+    linear = Several(16)
+    notes.go_on.set()
+    inference = Inference(notes, 8, notes, lambda error: pytest.fail(str(error)))  # type: ignore[arg-type]
+
+    def feed(number: int) -> None:
+        with notes.turn.taken():
+            inference.take([Window(number, linear)])  # type: ignore[list-item]
+
+    streams = [threading.Thread(target=feed, args=(number,), name="stream") for number in range(3)]
+    inference.start()
+    with notes.turn.taken():
+        for stream in streams:
+            stream.start()
+        pause = threading.Event()
+        while len(notes.turn._waiting) < 3:  # nothing tells that a thread waits
+            pause.wait(0.001)
+        inference.take([Window(3, linear)])  # type: ignore[list-item]
+        while len(notes.turn._waiting) < 4:  # it waits behind them
+            pause.wait(0.001)
+    for stream in streams:
+        stream.join(ENOUGH_S)
+    inference.finish([])
+    ((numbers, thread),) = notes.runs
+    assert (numbers[0], sorted(numbers), thread) == (3, [0, 1, 2, 3], "inference")
