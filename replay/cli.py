@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from replay.faults import parse_fault
+from rtdecode.ending import stopped_by_signals
 from rtdecode.errors import UserError
 from rtdecode.journal.session import RECORDING_FILE, SESSION_FILE
 from rtdecode.output import check_writable
@@ -295,24 +296,20 @@ def _over_lsl(player: LslPlayer, recording: Recording) -> None:
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
-    try:
+    with stopped_by_signals(player.stop):
         console.print(_summary(player, recording))
         with Progress(*columns, console=console, disable=disable) as bar, ThreadPoolExecutor(1) as thread:
             task = bar.add_task(recording.name, total=None if player.loop else recording.n_samples)
-            try:
-                running = thread.submit(player.run, report)
-                unheard, since = None, time.monotonic()
-                while not wait([running], timeout=_INTERRUPTIBLE_S).done:
-                    if player.unheard != unheard:
-                        unheard, since = player.unheard, time.monotonic()
-                    elif unheard not in (None, told) and time.monotonic() - since > _PATIENCE_S:
-                        console.print(f"Nobody listens to {unheard!r} yet, so nothing is sent: {remedy}")
-                        told = unheard
-            except KeyboardInterrupt:
-                player.stop()
-                raise
+            running = thread.submit(player.run, report)
+            unheard, since = None, time.monotonic()
+            while not wait([running], timeout=_INTERRUPTIBLE_S).done:
+                if player.unheard != unheard:
+                    unheard, since = player.unheard, time.monotonic()
+                elif unheard not in (None, told) and time.monotonic() - since > _PATIENCE_S:
+                    console.print(f"Nobody listens to {unheard!r} yet, so nothing is sent: {remedy}")
+                    told = unheard
             running.result()
-    except KeyboardInterrupt:
+    if player.is_stopped:
         console.print("Stopped.")
     console.print(f"Sent {pushed / recording.rate_hz:.1f} s of the recording.")
 

@@ -169,6 +169,11 @@ class LslPlayer:
         finally:
             self._outlets.clear()
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopped.is_set()
+
     def stop(self) -> None:
         """End :meth:`run` soon, from any thread."""
         self._stopped.set()

@@ -86,6 +86,13 @@ class Back:
 Event = Chunk | Mark | Gone | Back
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """A round begins: so that the search for the next marker ends also in a loop without any."""
+
+    due: float
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Truth:
     """What was sent, in the order in which it was, and what it truly is.
@@ -215,9 +222,11 @@ class Programme:
         loaded
             Each of :meth:`batches` with its samples as :meth:`loaded` gives them.
         """
-        streams: list[Iterable[Event]] = [self._changes(), self._marks_sent(), self._chunks(loaded)]
+        streams: list[Iterable[Event | _Round]] = [self._changes(), self._marks_sent(), self._chunks(loaded)]
         layout = self.layout
         for event in heapq.merge(*streams, key=lambda event: event.due):
+            if isinstance(event, _Round):
+                continue
             if isinstance(event, Back) and event.stream == "signal":
                 layout = event.layout
             if isinstance(event, Chunk):
@@ -275,7 +284,7 @@ class Programme:
             changes.append(Back(outage.end, outage.stream, outage.layout))
         yield from sorted((c for c in changes if c.due < end), key=lambda change: change.due)
 
-    def _marks_sent(self) -> Iterator[Event]:
+    def _marks_sent(self) -> Iterator[Mark | _Round]:
         waiting: list[Mark] = []
         labels = self.recording.markers.label
         for lap in self._laps():
@@ -287,6 +296,7 @@ class Programme:
                 )
             ]
             waiting.sort(key=lambda mark: mark.due)
+            yield _Round(self._begin(lap))
             until = self._begin(lap + 1) if self._loop else math.inf
             yield from [mark for mark in waiting if mark.due < until]
             waiting = [mark for mark in waiting if mark.due >= until]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import signal
 import sys
-import threading
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from rtdecode.config import ServeConfig
+from rtdecode.ending import stopped_by_signals
 from rtdecode.output import write_file
 from rtdecode.service import Service
 from rtdecode.signal.ledger import counts_text
@@ -39,19 +38,9 @@ def serve(config: Path, verbose: bool, json_path: Path | None) -> None:
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
     service = Service(ServeConfig.load(config))
-
-    def on_signal(*_: object) -> None:
-        for name in ends:  # a second one ends the process, should something hang
-            signal.signal(name, signal.SIG_DFL)
-        # Not here: a handler may interrupt the main thread while it holds the very lock that it needs.
-        threading.Thread(target=service.request_stop).start()
-
-    ends = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
-    for name in ends:
-        signal.signal(name, on_signal)
     for remark in service.remarks():
         log.warning(remark)
-    with service:
+    with stopped_by_signals(service.request_stop), service:
         service.connect()
         _favour_latency()
         where = service.endpoints

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +10,7 @@ import click
 
 from rtdecode.bus import ControlClient, Endpoints
 from rtdecode.bus.sockets import endpoint
+from rtdecode.ending import stopped_by_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +25,7 @@ class Worker(Protocol):
         """Work."""
 
     def stop(self) -> None:
-        """End :meth:`run` soon, from any thread or a signal handler."""
+        """End :meth:`run` soon, from any thread."""
 
 
 _HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Where the service runs.")
@@ -86,7 +85,5 @@ def control_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def run_until_signalled(worker: Worker) -> None:
     """Run a worker; Ctrl-C and the system's request to end stop it."""
-    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-        with contextlib.suppress(AttributeError):  # SIGBREAK is Windows' alone
-            signal.signal(getattr(signal, name), lambda *_: worker.stop())
-    worker.run()
+    with stopped_by_signals(worker.stop):
+        worker.run()

@@ -7,6 +7,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -205,6 +206,13 @@ def test_a_loop_begins_again_after_a_pause_and_ends_when_stopped(source_id: str)
     rate_hz = 5 * 300.0
     assert got.stamps[60] - got.stamps[59] == pytest.approx(1 / rate_hz + BREAK_S / 5)
     assert got.marker_stamps[5] == got.stamps[60]
+
+
+def test_a_loop_without_markers_sends_its_signal(source_id: str) -> None:
+    recording = replace(make_recording(60), markers=Markers(np.array([], np.int64), []))
+    got = receive(LslPlayer(recording, source_id=source_id, speed=5.0, loop=True), 150, 0)
+    assert got.index[:150] == (list(range(60)) * 3)[:150]
+    assert got.labels == []
 
 
 def test_a_break_of_the_recording_is_a_pause(source_id: str) -> None:
