@@ -1,1 +1,1 @@
-"""Datasets: the built-in rendered world with its encoder, and simulated subjects who look at it."""
+"""Datasets: public ones, the built-in rendered world with its encoder, and simulated subjects."""

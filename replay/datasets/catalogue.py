@@ -1,0 +1,27 @@
+"""The public datasets, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replay.datasets.things_eeg1 import ThingsEeg1
+from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from replay.datasets.dataset import Dataset
+
+DATASETS: dict[str, Dataset] = {dataset.about.name: dataset for dataset in (ThingsEeg1(),)}
+
+
+def find_dataset(name: str) -> Dataset:
+    """Dataset of this name, in any case.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    dataset = DATASETS.get(name.casefold())
+    if dataset is None:
+        raise UserError(f"no dataset {name!r}; known are {', '.join(DATASETS)} (rtdecode data list)")
+    return dataset

@@ -1,0 +1,373 @@
+"""THINGS-EEG1: 50 people, 22,248 THINGS images in rapid streams (Grootswagers 2022, OpenNeuro ds003825).
+
+One BrainVision recording and one event table a subject. The table's ``onset`` counts milliseconds, which at
+1000 Hz are samples, where BIDS has seconds. All 200 test concepts occur in training too, with other images:
+only ``isteststim`` tells the two apart.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from replay.datasets.brainvision import BrainVisionHeader, parse_header
+from replay.datasets.dataset import About, Dataset, KnownFault
+from replay.datasets.report import Count, Kind, Report, SubjectReport
+from replay.datasets.survey import Survey
+from rtdecode.errors import UserError, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from replay.datasets.survey import Table
+
+_ACCESSION = "ds003825"
+_N_TRAIN_STOPPED = 12_360
+_N_CHANNELS_WIDE = 127
+
+_MILLISECONDS = KnownFault(
+    subjects=(),
+    text="onset and duration are milliseconds, not the seconds of BIDS",
+    rule="understood as milliseconds where onsets step by about 100",
+)
+_NO_TEST = KnownFault(
+    subjects=("01",),
+    text="no block of test images, and no column isteststim",
+    rule="all its trials are training trials",
+)
+_STOPPED = KnownFault(
+    subjects=("06",),
+    text=f"stopped after {_N_TRAIN_STOPPED:,} training trials, before the block of test images",
+    rule="all its trials are training trials",
+)
+_EXCLUDED = KnownFault(
+    subjects=("01", "06", "18", "23"),
+    text="marked exclude in participants.tsv",
+    rule="checked, and reported as excluded",
+)
+_WIDE = KnownFault(
+    subjects=("49", "50"),
+    text=f"recorded with a 128-channel set-up of which 64 were connected: {_N_CHANNELS_WIDE} channels",
+    rule=f"counted against {_N_CHANNELS_WIDE} channels",
+)
+_ONSET_UNITS = {"ms": 1e-3, "s": 1.0}
+_STIMULUS = r"stimuli[\\/][^\\/.][^\\/]*[\\/][^\\/]+\.jpg"
+
+_ABOUT = About(
+    name="things-eeg1",
+    title="THINGS-EEG1",
+    reference="Grootswagers, Zhou, Robinson, Hebart, Carlson 2022, Scientific Data 9, 3",
+    licence="CC0",
+    device="EEG",
+    source=f"https://openneuro.org/datasets/{_ACCESSION}",
+    layout=(
+        "participants.tsv",
+        "task-rsvp_eeg.json",
+        "sub-XX/eeg/sub-XX_task-rsvp_events.tsv",
+        "sub-XX/eeg/sub-XX_task-rsvp_eeg.{vhdr,eeg,vmrk,json}",
+    ),
+    subjects=tuple(f"{number:02d}" for number in range(1, 51)),
+    n_sessions=1,
+    n_channels=63,
+    rate_hz=1000.0,
+    onset_step_s=0.1,
+    n_train=22_248,
+    n_concepts=1854,
+    n_test_images=200,
+    n_repetitions=12,
+    known_faults=(_MILLISECONDS, _NO_TEST, _STOPPED, _EXCLUDED, _WIDE),
+)
+
+
+class ThingsEeg1(Dataset):
+    """THINGS-EEG1 as OpenNeuro gives it: raw BIDS."""
+
+    about: ClassVar[About] = _ABOUT
+
+    def validate(self, root: Path, subjects: Sequence[str], progress: Callable[[], None]) -> Report:
+        """Say what is in a copy, from its event tables, headers and sidecars; no signal is read."""
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder; name the one that holds {_ACCESSION}")
+        survey = Survey(root, f"get it again from {self.about.source}")
+        names = survey.names(root)
+        version = _version(survey, names)
+        excluded = _excluded(survey)
+        shared = survey.json(root / "task-rsvp_eeg.json") or {}
+        found = []
+        for subject in subjects:
+            if f"sub-{subject}" in names:
+                found.append(_Subject(survey, subject, shared, excluded.get(subject, "")).report())
+            progress()
+        if any(subject.onset_unit == "ms" for subject in found):
+            survey.tell(root, Kind.KNOWN, _MILLISECONDS.text, _MILLISECONDS.rule)
+        _tell_strange_subjects(survey, names)
+        n_tables = sum(subject.counts["train trials"].found is not None for subject in found)
+        n_signals = sum(subject.signal_s is not None for subject in found)
+        return Report(
+            dataset=self.about.name,
+            root=str(root),
+            variant=f"raw BIDS {_ACCESSION}{version} "
+            f"(event tables: {n_tables or 'none'}, signals: {n_signals or 'none'})",
+            source=self.about.source,
+            subjects=tuple(found),
+            absent_subjects=tuple(label for label in subjects if f"sub-{label}" not in names),
+            findings=tuple(survey.findings),
+        )
+
+
+def _version(survey: Survey, names: frozenset[str]) -> str:
+    """Version of the copy, empty where it does not say; refuses folders that hold something else."""
+    root = survey.root
+    if _ACCESSION in names:
+        raise UserError(f"{root} is the folder above the dataset: name {root / _ACCESSION}")
+    doi = str((survey.json(root / "dataset_description.json") or {}).get("DatasetDOI", ""))
+    if doi and _ACCESSION not in doi:
+        raise UserError(f"{root} is another dataset ({doi[:80]!r}); name the folder that holds {_ACCESSION}")
+    if not doi and not any(root.glob("sub-*/eeg/*_task-rsvp_*")):
+        raise UserError(
+            f"{root} holds no THINGS-EEG1: neither does dataset_description.json name {_ACCESSION}, nor is "
+            f"there a sub-XX/eeg/sub-XX_task-rsvp_events.tsv; get it from {_ABOUT.source}"
+        )
+    version = re.search(r"\.(v\d[\d.]*)$", doi)
+    return f" {version[1]}" if version else ""
+
+
+def _excluded(survey: Survey) -> dict[str, str]:
+    """Why the authors exclude subjects, by label; the published list where a copy does not say."""
+    path = survey.root / "participants.tsv"
+    table = survey.table(path, ["participant_id", "exclude", "note_IZ"])
+    if table is None:
+        return dict.fromkeys(_EXCLUDED.subjects, "as published")
+    rows = table.rows[table.rows["exclude"] == "1"]
+    labels = [name.removeprefix("sub-") for name in rows["participant_id"]]
+    if tuple(labels) != _EXCLUDED.subjects:
+        published = ", ".join(_EXCLUDED.subjects)
+        survey.tell(path, Kind.ODD, f"marks {shorten(labels) or 'nobody'} exclude where it was {published}")
+    return dict(zip(labels, (note.strip('"') for note in rows["note_IZ"]), strict=True))
+
+
+def _tell_strange_subjects(survey: Survey, names: frozenset[str]) -> None:
+    known = {f"sub-{label}" for label in _ABOUT.subjects}
+    for name in sorted(names - known):
+        if name.startswith("sub-"):
+            survey.tell(survey.root / name, Kind.ODD, "is no subject of this dataset", "it is not read")
+
+
+class _Subject:
+    """The files of one subject."""
+
+    def __init__(self, survey: Survey, subject: str, shared: dict[str, Any], excluded: str) -> None:
+        self.survey = survey
+        self.subject = subject
+        self.excluded = excluded
+        self.folder = survey.root / f"sub-{subject}" / "eeg"
+        self.shared = shared
+        self.n_train = _N_TRAIN_STOPPED if subject in _STOPPED.subjects else _ABOUT.n_train
+        self.has_test = subject not in (*_NO_TEST.subjects, *_STOPPED.subjects)
+        self.n_channels = _N_CHANNELS_WIDE if subject in _WIDE.subjects else _ABOUT.n_channels
+        self.names = survey.names(self.folder)
+
+    def file(self, ending: str) -> Path:
+        return self.folder / f"sub-{self.subject}_task-rsvp_{ending}"
+
+    def report(self) -> SubjectReport:
+        for name in sorted(self.names):
+            if name.startswith("._"):
+                self.survey.tell(
+                    self.folder / name, Kind.KNOWN, "is macOS's, not the dataset's", "it is not read"
+                )
+        if self.excluded:
+            self._tell_known(_EXCLUDED, f" ({self.excluded})")
+        self._check_sidecar()
+        counts, unit, onsets_s = self._events()
+        header, signal_s = self._signal(onsets_s)
+        channels = Count(found=header.n_channels if header else None, expected=self.n_channels)
+        counts["channels"] = channels
+        if not channels.fits:
+            text = f"{channels.found} channels where {channels.expected} were published"
+            self.survey.tell(self.file("eeg.vhdr"), Kind.ODD, text)
+        elif header is not None:
+            self._tell_known(_WIDE)
+        return SubjectReport(
+            subject=self.subject,
+            counts=counts,
+            onset_unit=unit,
+            last_onset_s=float(onsets_s[-1]) if len(onsets_s) else None,
+            signal_s=signal_s,
+            excluded=self.excluded,
+        )
+
+    def _tell_known(self, fault: KnownFault, more: str = "") -> None:
+        if self.subject in fault.subjects:
+            self.survey.tell(self.folder, Kind.KNOWN, f"{fault.text}{more}", fault.rule)
+
+    def _check_sidecar(self) -> None:
+        own = self.file("eeg.json")
+        said = dict(self.shared)
+        if own.name in self.names or not said:
+            said |= self.survey.json(own) or {}
+        if not said:
+            return
+        allowed: dict[str, tuple[Any, ...]] = {
+            "SamplingFrequency": (_ABOUT.rate_hz,),
+            "EEGChannelCount": (_ABOUT.n_channels, self.n_channels),
+            "EEGReference": ("Cz",),
+        }
+        for key, values in allowed.items():
+            if said.get(key) not in values:
+                self.survey.tell(
+                    own, Kind.ODD, f"{key} is {str(said.get(key))[:80]!r} where {values[0]!r} was published"
+                )
+
+    def _events(self) -> tuple[dict[str, Count], str, NDArray[np.float64]]:
+        """Counts, unit of the onsets, and the onsets in seconds (empty where they cannot be told)."""
+        path = self.file("events.tsv")
+        columns = ["onset", "stim", *(["isteststim"] if self.has_test else [])]
+        table = self.survey.table(path, columns)
+        rows = pd.DataFrame(columns=columns, dtype=object) if table is None else table.rows
+        images = rows["stim"]
+        is_test = rows["isteststim"] == "1" if "isteststim" in rows else pd.Series(False, index=rows.index)
+        train, test = images[~is_test], images[is_test]
+        repetitions = test.value_counts()
+        n_images, n_repetitions = (_ABOUT.n_test_images, _ABOUT.n_repetitions) if self.has_test else (0, 0)
+        pairs = {
+            "train trials": (len(train), self.n_train),
+            "train images": (train.nunique(), self.n_train),
+            "train concepts": (train.map(_concept).nunique(), _ABOUT.n_concepts),
+            "test trials": (len(test), n_images * n_repetitions),
+            "test images": (len(repetitions), n_images),
+            "test repetitions": (int(repetitions.min()) if len(repetitions) else 0, n_repetitions),
+        }
+        counts = {
+            name: Count(found=None if table is None else found, expected=expected)
+            for name, (found, expected) in pairs.items()
+        }
+        if table is None:
+            return counts, "", np.empty(0)
+        if not len(test):
+            self._tell_known(_NO_TEST)
+            self._tell_known(_STOPPED)
+        self._check_rows(path, table, counts, set(train) & set(test))
+        unit, onsets_s = self._onsets(path, rows["onset"])
+        return counts, unit, onsets_s
+
+    def _check_rows(self, path: Path, table: Table, counts: dict[str, Count], both: set[str]) -> None:
+        """Tell what is odd in an event table whose columns are there."""
+        rows, tell = table.rows, self.survey.tell
+        n_expected = counts["train trials"].expected + counts["test trials"].expected
+        jump = _first_jump(rows)
+        if jump is not None:
+            tell(path, Kind.ODD, f"eventnumber does not count on at row {jump:,}: rows lost, twice or moved")
+        if table.ends_within_row or (len(rows) < n_expected and jump is None and not table.n_broken):
+            within = ", the last one in part" if table.ends_within_row else ""
+            tell(path, Kind.TRUNCATED, f"{len(rows):,} of {n_expected:,} rows{within}")
+        elif wrong := [
+            f"{count.found:,} {name} for {count.expected:,}"
+            for name, count in counts.items()
+            if not count.fits
+        ]:
+            tell(path, Kind.ODD, "; ".join(wrong))
+        if both:
+            tell(path, Kind.ODD, f"images both trained on and tested: {len(both):,}")
+        strange = ~rows["stim"].str.fullmatch(_STIMULUS)
+        self._tell_cells(path, rows["stim"], strange, r"no stimuli\CONCEPT\IMAGE.jpg")
+        if "isteststim" in rows:
+            flags = rows["isteststim"]
+            self._tell_cells(path, flags, ~flags.isin(["0", "1"]), "neither 0 nor 1")
+
+    def _onsets(self, path: Path, cells: pd.Series[str]) -> tuple[str, NDArray[np.float64]]:
+        onsets = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
+        strange = ~np.isfinite(onsets) | (onsets < 0)
+        self._tell_cells(path, cells, pd.Series(strange, index=cells.index), "no onset")
+        onsets = onsets[~strange]
+        steps = np.diff(onsets)
+        if (n_back := int(np.sum(steps <= 0))) > 0:
+            self.survey.tell(path, Kind.ODD, f"onsets not later than the one before: {n_back:,}")
+        if not len(steps):
+            return "", np.empty(0)
+        step = float(np.median(steps))
+        for unit, seconds in _ONSET_UNITS.items():
+            if abs(step * seconds / _ABOUT.onset_step_s - 1) < 0.1:
+                if unit == "s":
+                    self.survey.tell(
+                        path, Kind.ODD, "onsets are seconds: somebody converted them", "read as seconds"
+                    )
+                return unit, np.sort(onsets) * seconds
+        self.survey.tell(
+            path, Kind.ODD, f"onsets step by {step:g}: neither milliseconds nor seconds of a step of 0.1 s"
+        )
+        return "", np.empty(0)
+
+    def _tell_cells(self, path: Path, cells: pd.Series[str], strange: pd.Series[bool], what: str) -> None:
+        if strange.any():
+            row = int(strange.idxmax())
+            n, first = int(strange.sum()), cells[row][:60]
+            self.survey.tell(
+                path,
+                Kind.ODD,
+                f"{cells.name} is {what} in {n:,} of {len(cells):,} rows, the first {row:,} ({first!r})",
+            )
+
+    def _signal(self, onsets_s: NDArray[np.float64]) -> tuple[BrainVisionHeader | None, float | None]:
+        """Header of the recording and seconds of its signal; None where they cannot be told."""
+        path = self.file("eeg.vhdr")
+        parts = [path, path.with_suffix(".eeg"), path.with_suffix(".vmrk")]
+        if not self.names.intersection(part.name for part in parts):
+            self.survey.tell(self.file("eeg.{vhdr,eeg,vmrk}"), Kind.MISSING, "no signal: none is there")
+            return None, None
+        # Channel names and units may be in any code page; what is looked at is ASCII.
+        text = self.survey.text(path, encoding="latin-1")
+        if text is None:
+            for part in parts[1:]:
+                self.survey.size(part)
+            return None, None
+        try:
+            header = parse_header(text, path.stem)
+        except ValueError as error:
+            self.survey.tell(path, Kind.ODD, str(error))
+            return None, None
+        if header.rate_hz != _ABOUT.rate_hz:
+            self.survey.tell(
+                path, Kind.ODD, f"{header.rate_hz:g} Hz where {_ABOUT.rate_hz:g} Hz were published"
+            )
+        if header.marker_file:
+            self.survey.size(path.with_name(header.marker_file))
+        data = path.with_name(header.data_file)
+        n_bytes = self.survey.size(data)
+        if n_bytes is None:
+            return header, None
+        n_samples, rest = divmod(n_bytes, header.sample_bytes)
+        signal_s = n_samples / header.rate_hz
+        n_beyond = int(np.sum(onsets_s >= signal_s))
+        if rest:
+            self.survey.tell(data, Kind.TRUNCATED, f"ends within sample {n_samples:,}")
+        elif header.n_samples is not None and n_samples != header.n_samples:
+            kind = Kind.TRUNCATED if n_samples < header.n_samples else Kind.ODD
+            self.survey.tell(data, kind, f"{n_samples:,} of the {header.n_samples:,} samples in its header")
+        if n_beyond:
+            self.survey.tell(
+                data,
+                Kind.TRUNCATED,
+                f"ends at {signal_s:.3f} s, before {n_beyond:,} of {len(onsets_s):,} events",
+            )
+        return header, signal_s
+
+
+def _concept(image: str) -> str:
+    r"""Concept of ``stimuli\concept\image.jpg``."""
+    return image.replace("\\", "/").rpartition("/")[0]
+
+
+def _first_jump(rows: pd.DataFrame) -> int | None:
+    """Row at which ``eventnumber`` does not count on; None if it always does, or there is no such column."""
+    if "eventnumber" not in rows:
+        return None
+    numbers = pd.to_numeric(rows["eventnumber"], errors="coerce").to_numpy(dtype=np.float64)
+    wrong = numbers != np.arange(len(numbers))
+    return int(rows.index[wrong.argmax()]) if wrong.any() else None
