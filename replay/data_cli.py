@@ -1,0 +1,162 @@
+"""``rtdecode data``: public datasets, and what is in one's own copy of them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from replay.datasets.catalogue import DATASETS, find_dataset
+from replay.datasets.report import Kind
+from rtdecode.errors import shorten
+from rtdecode.output import write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replay.datasets.dataset import About
+    from replay.datasets.report import Report, SubjectReport
+
+_STYLE = {Kind.MISSING: "red", Kind.TRUNCATED: "red", Kind.ODD: "yellow", Kind.KNOWN: "green"}
+
+
+@click.group()
+def data() -> None:
+    """Say what public datasets hold, and what of it is in a copy. Nothing is downloaded or changed."""
+
+
+@data.command("list")
+def list_() -> None:
+    """List the datasets that can be read."""
+    table = Table("name", "device", "subjects", "training", "test", "from", box=None)
+    for name, dataset in DATASETS.items():
+        about = dataset.about
+        table.add_row(
+            name,
+            about.device,
+            str(len(about.subjects)),
+            f"{about.n_train:,}",
+            f"{about.n_test_images}×{about.n_repetitions}",
+            about.source,
+        )
+    Console(highlight=False, markup=False).print(table)
+
+
+@data.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Say what was published as the dataset NAME, what is odd in it, and what is made of that."""
+    Console(highlight=False, markup=False).print(_description(find_dataset(name).about))
+
+
+@data.command()
+@click.argument("name")
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option(
+    "--subject",
+    "subjects",
+    multiple=True,
+    help="Look only at this subject, e.g. 10; may be given more than once.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Write the report here as JSON; - is the screen.",
+)
+def validate(name: str, root: Path, subjects: tuple[str, ...], json_path: Path | None) -> None:
+    """Compare the copy of the dataset NAME in the folder ROOT with what was published.
+
+    Metadata alone are read, which takes seconds. Exit code 1 if something is missing, truncated or odd; what
+    was published odd and is handled by rule is told, and is no failure.
+    """
+    dataset = find_dataset(name)
+    wanted = dataset.select(subjects)
+    progress_console = Console(stderr=True)
+    with Progress(console=progress_console, transient=True, disable=not progress_console.is_terminal) as bar:
+        task = bar.add_task("Looking", total=len(wanted))
+        report = dataset.validate(root, wanted, lambda: bar.advance(task))
+    text = report.model_dump_json(indent=2) + "\n"
+    if json_path == Path("-"):
+        click.echo(text, nl=False)
+    else:
+        _print(report, dataset.about)
+        if json_path is not None:
+            write_file(json_path, text)
+    if not report.is_complete:
+        sys.exit(1)
+
+
+def _description(about: About) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False, title=about.title, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, text in [
+        ("device", f"{about.device}, {about.n_channels} channels at {about.rate_hz:g} Hz"),
+        ("subjects", f"{len(about.subjects)} ({about.subjects[0]} to {about.subjects[-1]})"),
+        ("sessions", str(about.n_sessions)),
+        ("training", f"{about.n_train:,} trials, each another image, of {about.n_concepts:,} concepts"),
+        (
+            "test",
+            f"{about.n_test:,} trials: {about.n_test_images} images, {about.n_repetitions} times each",
+        ),
+        ("timing", f"an image each {about.onset_step_s:g} s"),
+        ("files", "\n".join(about.layout)),
+        ("from", about.source),
+        ("licence", about.licence),
+        ("reference", about.reference),
+        *(
+            (f"known: {', '.join(fault.subjects) or 'all'}", f"{fault.text} → {fault.rule}")
+            for fault in about.known_faults
+        ),
+    ]:
+        table.add_row(name, text)
+    return table
+
+
+def _print(report: Report, about: About) -> None:
+    console = Console(highlight=False, markup=False)
+    for line in _lines(report, about):
+        console.print(line, soft_wrap=True)
+
+
+def _lines(report: Report, about: About) -> Iterator[Text]:
+    """Yield what a person wants to read: the copy, its subjects, its files, the verdict."""
+    yield Text(f"{about.title} in {report.root}")
+    yield Text(f"found: {report.variant}; from {report.source}")
+    for subject in report.subjects:
+        yield _subject_line(subject)
+    if absent := report.absent_subjects:
+        where = f"get them from {report.source}, or name those you have with --subject"
+        yield _finding_line(Kind.MISSING, f"subjects ({len(absent)})", shorten(absent), where)
+    for found in report.findings:
+        yield _finding_line(found.kind, found.path, found.text, found.advice)
+    n = Counter(found.kind for found in report.findings)
+    n[Kind.MISSING] += len(report.absent_subjects)
+    told = ", ".join(f"{n[kind]} {kind}" for kind in Kind if n[kind])
+    yield Text(f"{'complete, as published' if report.is_complete else 'not as published'} ({told})")
+
+
+def _subject_line(subject: SubjectReport) -> Text:
+    line = Text(f"sub-{subject.subject}: ")
+    for name, count in subject.counts.items():
+        found = "?" if count.found is None else f"{count.found:,}"
+        if count.fits:
+            line.append(f"{found} {name}, ")
+        else:
+            line.append(f"{found} of {count.expected:,} {name}", style="yellow").append(", ")
+    if subject.last_onset_s is not None:
+        line.append(f"onsets in {subject.onset_unit}, the last at {subject.last_onset_s:.3f} s, ")
+    line.append("no signal" if subject.signal_s is None else f"{subject.signal_s:.3f} s of signal")
+    return line.append("; excluded by the authors" if subject.excluded else "")
+
+
+def _finding_line(kind: Kind, where: str, text: str, advice: str) -> Text:
+    return Text.assemble((kind.value, _STYLE[kind]), f" {where}: {text} → {advice}")
