@@ -70,7 +70,7 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
     help="Seconds to stay after the last sample while anyone listens.",
 )
 @click.option("--units", help="Unit of channels whose file does not say, e.g. uV.")
-@click.option("--marker-channel", help="Trigger channel or CSV column to read markers from; or: annotations.")
+@click.option("--marker-channel", help="Trigger channel or column to read markers from; or: annotations.")
 @click.option("--trigger-mask", type=int, help="Bits of a trigger channel that belong to the code, e.g. 255.")
 @click.option(
     "--trigger-edge",
@@ -95,7 +95,18 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
 @click.option(
     "--seed", default=0, show_default=True, help="Of the chance in faults: the same, the same data."
 )
-@click.option("--rate", "rate_hz", type=float, help="Sampling rate of a CSV file whose stamps do not tell.")
+@click.option(
+    "--rate", "rate_hz", type=float, help="Sampling rate of a CSV or NIfTI file that does not tell it."
+)
+@click.option(
+    "--mask", type=click.Path(path_type=Path), help="NIfTI: image whose voxels above zero are the channels."
+)
+@click.option(
+    "--events",
+    type=click.Path(path_type=Path),
+    help="NIfTI: BIDS events; --marker-channel names the column of markers.",
+)
+@click.option("--every-volume", is_flag=True, help="NIfTI: a marker at each volume while an event lasts.")
 @click.option(
     "--through",
     "decoders",
@@ -137,6 +148,9 @@ def replay(
     fault_texts: tuple[str, ...],
     seed: int,
     rate_hz: float | None,
+    mask: Path | None,
+    events: Path | None,
+    every_volume: bool,
     decoders: tuple[Path, ...],
     out: Path | None,
     table: Path | None,
@@ -145,8 +159,8 @@ def replay(
 ) -> None:
     """Stream a recording over LSL, in real time, with its markers beside it.
 
-    FILE is a FIF, BrainVision (.vhdr), EDF, BDF, EEGLAB (.set), XDF or CSV recording. The first sample is
-    sent once a consumer listens to each of the two streams. Ctrl-C ends.
+    FILE is a FIF, BrainVision (.vhdr), EDF, BDF, EEGLAB (.set), XDF, CSV or 4-D NIfTI recording. The first
+    sample is sent once a consumer listens to each of the two streams. Ctrl-C ends.
 
     With --through the recording is fed to the live engine on a virtual clock instead. --out then gets
     messages.jsonl, all that would have been published, a line each; and for each head of each decoder
@@ -192,6 +206,9 @@ def replay(
         rate_hz=rate_hz,
         trigger_mask=trigger_mask,
         trigger_edge=trigger_edge,
+        mask=mask,
+        events=events,
+        every_volume=every_volume,
     )
     if out is not None:
         _through(recording, decoders, out, table, key, json_key, faults, seed)

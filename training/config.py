@@ -40,7 +40,8 @@ class RecordingEntry(_Section):
         The file.
     subject, session, run
         Where they are not to be taken from the file's name.
-    units, marker_channel, signal_stream, marker_streams, rate_hz, trigger_mask, trigger_edge
+    units, marker_channel, signal_stream, marker_streams, rate_hz, trigger_mask, trigger_edge,
+    mask, events, every_volume
         See :func:`replay.recordings.read_recording`.
     delay_s
         Measured seconds by which the stamps of the samples lag the true events (amplifier and driver);
@@ -61,6 +62,9 @@ class RecordingEntry(_Section):
     rate_hz: float | None = Field(default=None, gt=0)
     trigger_mask: int | None = Field(default=None, gt=0)
     trigger_edge: Literal["rising", "change", "falling"] | None = None
+    mask: Path | None = None
+    events: Path | None = None
+    every_volume: bool = False
     delay_s: float = 0.0
     delay_measured: dt.date | None = None
 
@@ -75,6 +79,9 @@ class RecordingEntry(_Section):
             rate_hz=self.rate_hz,
             trigger_mask=self.trigger_mask,
             trigger_edge=self.trigger_edge,
+            mask=self.mask,
+            events=self.events,
+            every_volume=self.every_volume,
         )
         stated = {name: getattr(self, name) for name in ("subject", "session", "run")}
         return replace(recording, **{name: value for name, value in stated.items() if value is not None})
@@ -212,7 +219,7 @@ class TrainConfig(FileSettings):
     """
 
     model_config = SettingsConfigDict(env_prefix="RTDECODE_TRAIN_", allow_inf_nan=False)
-    paths_in_file = ("output", "recordings.path", "markers.table")
+    paths_in_file = ("output", "recordings.path", "recordings.mask", "recordings.events", "markers.table")
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     output: Path
@@ -256,21 +263,24 @@ class TrainConfig(FileSettings):
     def preparation_sha256(self) -> str:
         """Hash of all settings and files that shape the TrialSet, to tell when it must be prepared again.
 
-        A recording's files are known by place, size and time of change; all that share its name's stem count.
+        A recording's files, its mask and its events are known by place, size and time of change; all that
+        share their names' stems count.
 
         Raises
         ------
         UserError
-            If a recording or the table of stimuli is gone.
+            If one of these or the table of stimuli is gone.
         """
-        elsewhere = {"path", "table", "delay_measured"}
+        elsewhere = {"path", "mask", "events", "table", "delay_measured"}
         parts: dict[str, Any] = {
             "recordings": [entry.model_dump(mode="json", exclude=elsewhere) for entry in self.recordings],
             "markers": self.markers.model_dump(mode="json", exclude=elsewhere),
             "signal": self.signal.model_dump(mode="json"),
         }
         for entry, recording in zip(self.recordings, parts["recordings"], strict=True):
+            beside = {"mask": entry.mask, "events": entry.events}
             recording["files"] = _files(entry.path, self.output)
+            recording |= {key: _files(path, self.output) for key, path in beside.items() if path is not None}
         try:
             parts["markers"]["table"] = hashlib.sha256(self.markers.table.read_bytes()).hexdigest()
         except OSError as error:
@@ -280,18 +290,18 @@ class TrainConfig(FileSettings):
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _files(recording: Path, output: Path) -> list[tuple[str, int, int]]:
+def _files(file: Path, output: Path) -> list[tuple[str, int, int]]:
     """Path from the output folder, so that a study may be moved; bytes; nanoseconds of the last change."""
-    stem = recording.name.partition(".")[0]
+    stem = file.name.partition(".")[0]
     found = []
     try:
-        for path in sorted(recording.parent.iterdir()):
+        for path in sorted(file.parent.iterdir()):
             if path.name.startswith((f"{stem}.", f"{stem}-")):
                 stat = path.stat()
                 found.append((_relative(path, output), stat.st_size, stat.st_mtime_ns))
-        recording.stat()
+        file.stat()
     except OSError as error:
-        raise UserError(f"cannot find recording {recording}: {error.strerror}") from error
+        raise UserError(f"cannot find {file}: {error.strerror}") from error
     return found
 
 

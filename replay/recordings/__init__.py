@@ -38,10 +38,14 @@ def read_recording(
     rate_hz: float | None = None,
     trigger_mask: int | None = None,
     trigger_edge: TriggerEdge | None = None,
+    mask: str | Path | None = None,
+    events: str | Path | None = None,
+    every_volume: bool = False,
 ) -> Recording:
     """Open a recording; its ending tells the format.
 
-    FIF (``.fif``), BrainVision (``.vhdr``), EDF, BDF, EEGLAB (``.set``), XDF, and CSV with a marker column.
+    FIF (``.fif``), BrainVision (``.vhdr``), EDF, BDF, EEGLAB (``.set``), XDF, CSV with a marker column, and
+    4-D NIfTI (``.nii``, ``.nii.gz``) with a mask and BIDS events.
 
     Parameters
     ----------
@@ -50,16 +54,18 @@ def read_recording(
     units
         Unit of the channels whose file does not say theirs, e.g. ``"uV"``. What the file says is kept.
     marker_channel
-        Where the markers are: a trigger channel, a column of a CSV file, or ``"annotations"`` for the
-        annotations of a file that has a trigger channel too.
+        Where the markers are: a trigger channel, a column of a CSV file or of the events, or
+        ``"annotations"`` for the annotations of a file that has a trigger channel too.
     signal_stream, marker_streams
         Names of the streams to take from an XDF file.
     rate_hz
-        Sampling rate of a CSV file whose stamps do not tell it.
+        Sampling rate of a CSV file whose stamps do not tell it, or of a NIfTI file whose header does not.
     trigger_mask, trigger_edge
         How a trigger channel is read: the bits that belong to the code, and ``"rising"`` (each step from zero
         to a code), ``"change"`` (also each step from a code to another) or ``"falling"`` (each step from a
-        code to zero); by default as the service reads it. A CSV file has no trigger channel.
+        code to zero); by default as the service reads it. CSV and NIfTI files have no trigger channel.
+    mask, events, every_volume
+        Of a NIfTI file, see :func:`replay.recordings.nifti.read_nifti`.
 
     Returns
     -------
@@ -75,15 +81,18 @@ def read_recording(
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path")
     ending = "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
-    kind = {".xdf": "XDF", ".csv": "CSV", **_MNE_KINDS}.get(ending)
+    kind = {".xdf": "XDF", ".csv": "CSV", ".nii": "NIfTI", ".nii.gz": "NIfTI", **_MNE_KINDS}.get(ending)
     if kind is None:
         if ending in _BESIDE:
             raise UserError(f"{path}: is one part of a recording; open the {_BESIDE[ending]} file beside it")
         raise UserError(
-            f"{path}: unknown format {ending!r}; known are .fif, .vhdr, .edf, .bdf, .set, .xdf or .csv"
+            f"{path}: unknown format {ending!r}; known are .fif, .vhdr, .edf, .bdf, .set, .xdf, .csv or .nii"
         )
-    _refuse(path, kind, "XDF", signal_stream=signal_stream, marker_streams=marker_streams)
-    _refuse(path, kind, "CSV", rate_hz=rate_hz)
+    _refuse(path, kind, ("XDF",), signal_stream=signal_stream, marker_streams=marker_streams)
+    _refuse(path, kind, ("CSV", "NIfTI"), rate_hz=rate_hz)
+    _refuse(path, kind, ("NIfTI",), mask=mask, events=events, every_volume=every_volume or None)
+    if kind in ("CSV", "NIfTI") and (trigger_mask is not None or trigger_edge is not None):
+        raise UserError(f"{path}: a {kind} file has no trigger channel; leave out how to read one")
     triggers = _trigger_settings(trigger_mask, trigger_edge)
     if kind == "XDF":
         from replay.recordings.xdf import read_xdf
@@ -99,9 +108,20 @@ def read_recording(
     if kind == "CSV":
         from replay.recordings.csv_table import read_csv
 
-        if trigger_mask is not None or trigger_edge is not None:
-            raise UserError(f"{path}: a CSV file has no trigger channel; leave out how to read one")
         return read_csv(path, units=units, marker_channel=marker_channel, rate_hz=rate_hz)
+    if kind == "NIfTI":
+        from replay.recordings.nifti import read_nifti
+
+        if units is not None:
+            raise UserError(f"{path}: the numbers of a NIfTI file are taken as they are; leave units out")
+        return read_nifti(
+            path,
+            mask=None if mask is None else Path(mask),
+            events=None if events is None else Path(events),
+            marker_column=marker_channel,
+            every_volume=every_volume,
+            rate_hz=rate_hz,
+        )
     from replay.recordings.mne_raw import read_mne
 
     return read_mne(path, kind, units=units, marker_channel=marker_channel, triggers=triggers)
@@ -114,7 +134,9 @@ def _trigger_settings(mask: int | None, edge: TriggerEdge | None) -> TriggerSett
     return TriggerSettings(usual.mask if mask is None else mask, edge or usual.edge)
 
 
-def _refuse(path: Path, kind: str, only: str, **options: object) -> None:
+def _refuse(path: Path, kind: str, only: Sequence[str], **options: object) -> None:
     """Refuse options that mean nothing for this format."""
-    if kind != only and (given := [name for name, value in options.items() if value is not None]):
-        raise UserError(f"{path}: {', '.join(given)} applies to {only} files; leave it out for {kind}")
+    if kind not in only and (given := [name for name, value in options.items() if value is not None]):
+        raise UserError(
+            f"{path}: {', '.join(given)} applies to {' and '.join(only)} files; leave it out for {kind}"
+        )

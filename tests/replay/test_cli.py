@@ -72,6 +72,10 @@ def test_faults_are_told(csv: Path) -> None:
         (["--seed", "-1", "--units", "uV"], "seed -1"),
         (["--no-wait"], r"short\.csv: channel 'index' has no unit.*--units"),
         (["--units", "uV", "--signal-stream", "Amp"], "signal_stream applies to XDF"),
+        (
+            ["--mask", "brain.nii", "--events", "events.tsv", "--every-volume"],
+            "mask, events, every_volume applies to NIfTI",
+        ),
         (["--units", "uV", "--chunk", "0"], "chunk size 0"),
         (["--units", "uV", "--wait-timeout", "0.1"], "nobody listened"),
         (["--through", "d.onnx"], "add --out FOLDER"),

@@ -170,13 +170,11 @@ def test_the_hash_follows_the_recordings_and_not_their_names_alone(tmp_path: Pat
     (study / "a" / "run1.eeg").write_text("samples beside a header")
     assert _load(study).preparation_sha256() != first
     run.unlink()
-    with pytest.raises(UserError, match=r"cannot find recording .*run1.csv"):
+    with pytest.raises(UserError, match=r"cannot find .*run1.csv"):
         _load(study).preparation_sha256()
 
 
-def test_a_recordings_entry_says_how_its_trigger_channel_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recordings_entry_says_how_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, object] = {}
     recording = Recording(
         name="r",
@@ -192,10 +190,38 @@ def test_a_recordings_entry_says_how_its_trigger_channel_is_read(
         return recording
 
     monkeypatch.setattr("training.config.read_recording", read)
-    entry = 'run = "1"\nmarker_channel = "STI101"\ntrigger_mask = 0xFF\ntrigger_edge = "change"'
-    assert _load(tmp_path, TEXT.replace('run = "1"', entry)).recordings[0].open().run == "1"
-    stated = {name: value for name, value in asked.items() if value is not None}
-    assert stated == {"marker_channel": "STI101", "trigger_mask": 255, "trigger_edge": "change"}
+
+    def stated(entry: str) -> dict[str, object]:
+        text = TEXT.replace('run = "1"', f'run = "1"\nmarker_channel = "code"\n{entry}')
+        assert _load(tmp_path, text).recordings[0].open().run == "1"
+        assert asked.pop("marker_channel") == "code"
+        return {name: value for name, value in asked.items() if value}
+
+    assert stated('trigger_mask = 0xFF\ntrigger_edge = "change"') == {
+        "trigger_mask": 255,
+        "trigger_edge": "change",
+    }
+    assert stated('mask = "brain.nii"\nevents = "a/events.tsv"\nevery_volume = true') == {
+        "mask": tmp_path / "brain.nii",
+        "events": tmp_path / "a" / "events.tsv",
+        "every_volume": True,
+    }
+
+
+def test_the_hash_follows_mask_and_events(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    (study / "a").mkdir(parents=True)
+    (study / "a" / "run1.csv").write_text("x")
+    (study / "stimuli.csv").write_text("code,stimulus_id\n1,a\n")
+    first = _load(study).preparation_sha256()
+    for key in ("mask", "events"):
+        text = TEXT.replace('run = "1"', f'run = "1"\n{key} = "{key}.x"')
+        with pytest.raises(UserError, match=rf"cannot find .*{key}\.x"):
+            _load(study, text).preparation_sha256()
+        (study / f"{key}.x").write_text("one")
+        one = _load(study, text).preparation_sha256()
+        (study / f"{key}.x").write_text("another")
+        assert len({first, one, _load(study, text).preparation_sha256()}) == 3
 
 
 def test_the_split_is_by_whole_runs_or_sessions() -> None:
