@@ -7,14 +7,25 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.sparse import csr_array
 
 from replay.trials import TrialSet, TrialSetWriter, signal_hash
-from rtdecode.contracts import Channel, ChannelType, Fate, IirSos, SignalContract, Verdict, Window
+from rtdecode.contracts import (
+    Channel,
+    ChannelType,
+    Fate,
+    FrontEndStep,
+    RunningDetrend,
+    RunningRobustScale,
+    RunningZscore,
+    SignalContract,
+    Verdict,
+    Window,
+)
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.gate import MarkerGate
 from rtdecode.signal.design import design_iir
@@ -34,7 +45,10 @@ if TYPE_CHECKING:
     from rtdecode.gate import Admission
     from rtdecode.stimuli import StimulusTable
 
-_BRAIN = (ChannelType.EEG, ChannelType.MAG, ChannelType.GRAD)
+_BRAIN = (ChannelType.EEG, ChannelType.MAG, ChannelType.GRAD, ChannelType.VOXEL)
+RunningStep = Annotated[RunningDetrend | RunningZscore | RunningRobustScale, Field(discriminator="kind")]
+"""A causal step that needs no design."""
+
 _BLOCK_S = 4.0
 _NATIVE = 16
 _END = "end"
@@ -46,9 +60,12 @@ class SignalSettings(BaseModel):
     Parameters
     ----------
     channels
-        Names, in the order that the decoder will have; None takes all EEG and MEG channels.
+        Names, in the order that the decoder will have; None takes all EEG and MEG channels, and all voxels.
     highpass_hz, lowpass_hz, order, family, highpass_order
         The causal filter, see :func:`rtdecode.signal.design.design_iir`; without an edge there is none.
+    running
+        Causal steps that follow the filter, in order; for fMRI, whose volumes come too slowly for a filter,
+        they stand in its place.
     tmin_s, tmax_s
         The window, seconds from onset, both ends included.
     resample_hz
@@ -62,6 +79,7 @@ class SignalSettings(BaseModel):
     order: int = Field(default=2, ge=1)
     family: Literal["butter", "cheby2", "ellip"] = "butter"
     highpass_order: int | None = Field(default=None, ge=1)
+    running: tuple[RunningStep, ...] = ()
     tmin_s: float
     tmax_s: float
     resample_hz: float | None = Field(default=None, gt=0)
@@ -85,8 +103,8 @@ class SignalSettings(BaseModel):
         if missing := [name for name in names if name not in offered]:
             raise UserError(f"no channel {', '.join(missing)}: the recording has {', '.join(offered)}")
         if not names:
-            raise UserError(f"no EEG or MEG channel: name the channels, of {', '.join(offered)}")
-        front_end: tuple[IirSos, ...] = ()
+            raise UserError(f"no EEG or MEG channel and no voxel: name the channels, of {', '.join(offered)}")
+        front_end: tuple[FrontEndStep, ...] = self.running
         if self.highpass_hz is not None or self.lowpass_hz is not None:
             front_end = (
                 design_iir(
@@ -97,6 +115,7 @@ class SignalSettings(BaseModel):
                     family=self.family,
                     highpass_order=self.highpass_order,
                 ),
+                *self.running,
             )
         window = Window(first_sample=round(self.tmin_s * rate_hz), last_sample=round(self.tmax_s * rate_hz))
         return SignalContract(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import training.prepare
 from replay.recordings import Recording, array_reader
-from rtdecode.contracts import Channel, ChannelType, Unit
+from rtdecode.contracts import Channel, ChannelType, RunningZscore, Unit
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.signal.front_end import FrontEnd
 from rtdecode.signal.markers import Marker
@@ -311,6 +311,22 @@ def test_only_brain_channels_are_taken_unasked(tmp_path: Path, make_recording: M
         [replace(recording, channels=(aux, *recording.channels[1:]))], UNFILTERED, tmp_path / "set"
     )
     assert [channel.name for channel in trials.signal.channels] == ["C1", "C2"]
+
+
+def test_voxels_are_taken_unasked_and_running_steps_follow_the_filter(
+    tmp_path: Path, make_recording: MakeRecording
+) -> None:
+    recording = make_recording([20, 100], ["a", "b"])
+    voxels = tuple(c.model_copy(update={"type": ChannelType.VOXEL}) for c in recording.channels)
+    running = RunningZscore(time_constant_s=2.0, warmup_s=0.5)
+    wanted = UNFILTERED.model_copy(update={"running": (running,)})
+    trials = prepare([replace(recording, channels=voxels)], wanted, tmp_path / "set")
+    assert trials.signal.channels == voxels
+    assert trials.left_out == {"warming_up": 1}
+    live = FrontEnd([running], 3, 100.0).process(recording.read(0, 1000))
+    np.testing.assert_array_equal(trials.windows()[0], live[90:121])
+    both = FILTERED.model_copy(update={"running": (running,)}).contract(voxels, 100.0).front_end
+    assert [step.kind for step in both] == ["iir_sos", "running_zscore"]
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_left(
