@@ -57,6 +57,11 @@ class StreamFacts:
     latency_comparable: bool = True
     source: StreamDescription | None = None
 
+    @property
+    def stamp_delay_s(self) -> float:
+        """The delay in seconds of the stamps: faster replays have shorter ones than the recording."""
+        return self.delay_s / self.speed
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -162,8 +167,6 @@ class Connection:
         self._stream_id = stream_id
         self._rules = quality
         self._marker_delay_s = marker_delay_s
-        # In a replay that runs faster, a second of the recording lasts less.
-        self._delay_s = facts.delay_s / facts.speed
         self._shifts = shifts
         self._n_doubted = 0  # running markers that came since the clock was found off
         policy = GapPolicy(settings.gap_policy, settings.max_bridged_samples)
@@ -265,7 +268,7 @@ class Connection:
         self._shifts.add(times, arrival)
         if self._shifts.shift_s == 0.0:
             self._n_doubted = 0
-        times = times - self._delay_s
+        times = times - self.facts.stamp_delay_s
         requests = [
             request
             for lane in self._lanes

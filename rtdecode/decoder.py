@@ -212,8 +212,8 @@ class Decoder:
         an answer must not depend on what else happened to be waiting.
         """
         signal = self.manifest.signal
-        shape = (MOST_TOGETHER, signal.window.n_samples, len(signal.channels))
-        windows = np.random.default_rng(0).standard_normal(shape, np.float32)
+        shape = (signal.window.n_samples, len(signal.channels))
+        windows = np.random.default_rng(0).standard_normal((_TRIED_TOGETHER, *shape), np.float32)
         self.run(windows[:1])
         self.most_together = 1
         if self._takes_one:
@@ -221,6 +221,8 @@ class Decoder:
         alone_s, together_s = self._seconds(windows[:1]), self._seconds(windows[:_TRIED_TOGETHER])
         if together_s > _WORTH_IT * _TRIED_TOGETHER * alone_s:
             return
+        # Only now: for a decoder of many channels these are tens of megabytes.
+        windows = np.random.default_rng(0).standard_normal((MOST_TOGETHER, *shape), np.float32)
         alone = [self.run(windows[i : i + 1]) for i in range(MOST_TOGETHER)]
         for n in range(2, MOST_TOGETHER + 1):
             together = self.run(windows[:n])

@@ -40,8 +40,7 @@ class TriggerChannels:
 
     def __init__(self, stream_id: str, facts: StreamFacts, channels: Sequence[TriggerChannel]) -> None:
         self._host = facts.host
-        # In a replay that runs faster, a second of the recording lasts less.
-        self._delay_s = facts.delay_s / facts.speed
+        self._delay_s = facts.stamp_delay_s
         self._n_samples = 0
         self._detectors: list[tuple[str, int, TriggerDetector]] = []
         names = [channel.name for channel in facts.channels]

@@ -18,6 +18,7 @@ from replay.recordings.channels import cannot_open
 from replay.recordings.recording import Markers, Recording, bids_entities
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError
+from rtdecode.signal.alignment import nearest_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,11 +203,11 @@ def _markers(path: Path, column: str, every_volume: bool, rate_hz: float, n_volu
         if (label := row[column].strip()) in _NOTHING:
             continue
         onset_s = _seconds(path, number, "onset", row["onset"])
-        first = _nearest(onset_s * rate_hz)
+        first = nearest_whole(onset_s * rate_hz)
         last = first
         if every_volume:
             duration_s = _seconds(path, number, "duration", row["duration"])
-            last = max(first, _nearest((onset_s + duration_s) * rate_hz) - 1)
+            last = max(first, nearest_whole((onset_s + duration_s) * rate_hz) - 1)
         inside = range(max(first, 0), min(last, n_volumes - 1) + 1)
         samples.extend(inside)
         labels.extend([label] * len(inside))
@@ -246,8 +247,3 @@ def _seconds(path: Path, number: int, column: str, text: str) -> float:
     if not abs(seconds) < _LONGEST_S:
         raise UserError(f"{path}: row {number} has {column} {text!r}, no time in seconds; mend or remove it")
     return seconds
-
-
-def _nearest(volumes: float) -> int:
-    """Nearest whole number, ties to the earlier; float noise decides none."""
-    return math.ceil(volumes - 0.5 - 1e-6)

@@ -33,6 +33,11 @@ START_S = 0.35
 _TIE_SAMPLES = 1e-6
 
 
+def nearest_whole(samples: float) -> int:
+    """Round to the nearest whole number of samples, ties to the earlier."""
+    return math.ceil(samples - 0.5 - _TIE_SAMPLES)
+
+
 class OutsideError(LookupError):
     """The time lies before the segment's first sample, or after the last one of a segment that has ended."""
 
@@ -206,7 +211,7 @@ class SampleClock:
         settled = self._settled(time)
         begin, step, error = self._in_force(settled - 1)
         first = (settled - 1) // self._block * self._block
-        sample = first + math.ceil((time - begin) / step - 0.5 - _TIE_SAMPLES)
+        sample = first + nearest_whole((time - begin) / step)
         residual_s = time - (begin + (sample - first) * step)
         return Alignment(sample, residual_s * 1e6, error * 1e6, settled)
 

@@ -69,6 +69,11 @@ class Bench:
         self.engine.connect("eeg", StreamFacts(channels=tuple(channels), rate_hz=RATE_HZ, **options))
 
     def feed(self, n: int, extra: np.ndarray | None = None, speed: float = 1.0) -> None:
+        for job in self.complete(n, extra, speed):
+            self.engine.decode([job])
+
+    def complete(self, n: int, extra: np.ndarray | None = None, speed: float = 1.0) -> list[Job]:
+        """Feed, and leave the windows that are complete to be decoded."""
         index = np.arange(self.n_samples, self.n_samples + n)
         samples = np.zeros((n, 3))
         samples[:, 0] = index
@@ -78,8 +83,7 @@ class Bench:
         stamps = (index + self.n_lost) / (RATE_HZ * speed)
         self.time = float(stamps[-1])
         self.engine.feed("eeg", samples, stamps, 0.0, self.time)
-        for job in self.engine.advance("eeg"):
-            self.engine.decode([job])
+        return self.engine.advance("eeg")
 
     def mark(self, time: float, label: str = "a") -> None:
         self.engine.admit(Marker(source="m", label=label, stamp=time, time=time, arrival=self.time))
@@ -156,10 +160,7 @@ def test_windows_that_go_together_take_one_run_and_end_each_by_itself(decoder: D
     bench.connect()
     for number, sample in enumerate((30, 40, 50)):
         bench.mark(sample / RATE_HZ, f"m{number}")
-    jobs: list[Job] = []
-    monkeypatch.setattr(bench.engine, "decode", jobs.extend)
-    bench.feed(100)
-    monkeypatch.undo()
+    jobs = bench.complete(100)
     assert all(job.goes_with(jobs[0]) for job in jobs)
     run, n_windows = decoder.run, []
 
@@ -182,10 +183,7 @@ def test_a_run_that_fails_ends_all_its_requests(decoder: Decoder, monkeypatch) -
     bench.connect()
     bench.mark(30 / RATE_HZ)
     bench.mark(40 / RATE_HZ, "b")
-    jobs: list[Job] = []
-    monkeypatch.setattr(bench.engine, "decode", jobs.extend)
-    bench.feed(100)
-    monkeypatch.undo()
+    jobs = bench.complete(100)
 
     def fail(*_: object) -> None:
         raise RuntimeError("no memory")
@@ -203,10 +201,7 @@ def test_requests_decoded_together_are_accounted_for_also_when_the_bus_is_gone(
     bench.connect()
     bench.mark(30 / RATE_HZ)
     bench.mark(40 / RATE_HZ, "b")
-    jobs: list[Job] = []
-    monkeypatch.setattr(bench.engine, "decode", jobs.extend)
-    bench.feed(100)
-    monkeypatch.undo()
+    jobs = bench.complete(100)
 
     def refuse(*_: object) -> None:
         raise OSError("the bus is gone")

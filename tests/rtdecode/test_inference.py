@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from turns import await_waiting
 
 from rtdecode.contracts import Verdict
 from rtdecode.inference import Inference
@@ -111,12 +112,9 @@ def test_streams_that_wait_for_their_turn_have_it_before_windows_are_decoded(not
     with notes.turn.taken():
         for stream in streams:
             stream.start()
-        pause = threading.Event()
-        while len(notes.turn._waiting) < 3:  # nothing tells that a thread waits
-            pause.wait(0.001)
+        await_waiting(notes.turn, 3)
         inference.take([Window(3, linear)])  # type: ignore[list-item]
-        while len(notes.turn._waiting) < 4:  # it waits behind them
-            pause.wait(0.001)
+        await_waiting(notes.turn, 4)  # it waits behind them
     for stream in streams:
         stream.join(ENOUGH_S)
     inference.finish([])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from turns import await_waiting
 
 from rtdecode.turn import Turn
 
@@ -22,9 +23,7 @@ class Queue:
         thread = threading.Thread(target=self._take, args=(name, first))
         thread.start()
         self._threads.append(thread)
-        pause = threading.Event()
-        while len(self._turn._waiting) == n_waiting:  # nothing tells that a thread waits
-            pause.wait(0.001)
+        await_waiting(self._turn, n_waiting + 1)
 
     def _take(self, name: str, first: bool) -> None:
         with self._turn.taken(first=first):
