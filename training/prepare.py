@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -34,12 +34,11 @@ from rtdecode.signal.markers import Marker
 from rtdecode.signal.resampling import resampling_for, resampling_matrix
 from rtdecode.signal.ring import Ring
 from rtdecode.stimuli import StimulusMapper
+from training.trial_table import run_name, trial_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    import pandas as pd
 
     from replay.recordings.recording import Recording
     from rtdecode.gate import Admission
@@ -198,25 +197,23 @@ def prepare(
     n_kept = max(1, _NATIVE // len(recordings))
     total = sum(recording.n_samples for recording in recordings)
     done = 0
-    rows = _TrialRows(stimuli, recordings)
     with TrialSetWriter(path, signal) as writer:
+        planned: list[list[PlannedTrial]] = []
         for index, recording in enumerate(recordings):
-            planned = []
-            for trial in _trials(
-                recording, gate, f"{index}/{recording.name}", marker_delay_s + stream_delay_s
-            ):
+            planned.append([])
+            source = f"{index}/{recording.name}"
+            for trial in _trials(recording, gate, source, marker_delay_s + stream_delay_s):
                 if reason := _fault(trial, recording, signal):
                     writer.leave_out(reason)
                 else:
-                    planned.append(trial)
-            kept = set(np.linspace(0, len(planned), n_kept, endpoint=False, dtype=int).tolist())
-            for number, (end, native, window) in enumerate(_windows(recording, signal, planned)):
-                writer.add(
-                    window, rows.row(recording, planned[number]), native=native if number in kept else None
-                )
+                    planned[-1].append(trial)
+        rows = iter(trial_table(recordings, planned, stimuli, signal.window).to_dict("records"))
+        for recording, trials in zip(recordings, planned, strict=True):
+            kept = set(np.linspace(0, len(trials), n_kept, endpoint=False, dtype=int).tolist())
+            for number, (end, native, window) in enumerate(_windows(recording, signal, trials)):
+                writer.add(window, next(rows), native=native if number in kept else None)
                 if progress is not None:
                     progress(done + end, total)
-            rows.end(recording)
             done += recording.n_samples
             if progress is not None:
                 progress(done, total)
@@ -236,7 +233,7 @@ def prepare(
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
+class PlannedTrial:
     """An accepted or refused marker.
 
     ``marker`` is the sample that it stands at, ``onset`` the one nearest to the picture, and ``residual_us``
@@ -249,13 +246,13 @@ class _Trial:
     admission: Admission
 
 
-def _trials(recording: Recording, gate: MarkerGate, source: str, delay_s: float) -> Iterator[_Trial]:
+def _trials(recording: Recording, gate: MarkerGate, source: str, delay_s: float) -> Iterator[PlannedTrial]:
     shift, residual_us = _shift(delay_s, recording.rate_hz)
     markers = recording.markers
     for sample, label in zip(markers.sample.tolist(), markers.label, strict=True):
         stamp = sample / recording.rate_hz
         admission = gate.admit(Marker(source, label, stamp, stamp, stamp, sample))
-        yield _Trial(sample, sample + shift, residual_us, admission)
+        yield PlannedTrial(sample, sample + shift, residual_us, admission)
 
 
 def _shift(delay_s: float, rate_hz: float) -> tuple[int, float]:
@@ -264,7 +261,7 @@ def _shift(delay_s: float, rate_hz: float) -> tuple[int, float]:
     return shift, 1e6 * (delay_s - shift / rate_hz)
 
 
-def _fault(trial: _Trial, recording: Recording, signal: SignalContract) -> str | None:
+def _fault(trial: PlannedTrial, recording: Recording, signal: SignalContract) -> str | None:
     """Why a trial gets no window, if it gets none; the rules of :class:`rtdecode.signal.track.Track`."""
     if trial.admission.fate is not Fate.ACCEPTED:
         return trial.admission.fate.value
@@ -282,7 +279,7 @@ def _fault(trial: _Trial, recording: Recording, signal: SignalContract) -> str |
 
 
 def _windows(
-    recording: Recording, signal: SignalContract, trials: Sequence[_Trial]
+    recording: Recording, signal: SignalContract, trials: Sequence[PlannedTrial]
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Cut the trials' windows, which are in order.
 
@@ -327,73 +324,6 @@ def _mismatches(mapper: StimulusMapper | None) -> dict[str, Any]:
     return {"mismatches": report.mismatches, "last_mismatches": lines}
 
 
-class _TrialRows:
-    """Fills in the columns of trials, and counts what runs on over a subject's recordings."""
-
-    def __init__(self, stimuli: StimulusTable | None, recordings: Sequence[Recording]) -> None:
-        self._described = {} if stimuli is None else _describe(stimuli.rows)
-        self._sessions: defaultdict[str, list[str]] = defaultdict(list)
-        for recording in recordings:
-            if recording.session not in self._sessions[recording.subject]:
-                self._sessions[recording.subject].append(recording.session)
-        self._recorded_s: defaultdict[str, float] = defaultdict(float)
-        self._shown: Counter[tuple[str, str]] = Counter()
-
-    def row(self, recording: Recording, trial: _Trial) -> dict[str, Any]:
-        subject, stimulus_id = recording.subject, trial.admission.stimulus_id
-        onset_s = trial.onset / recording.rate_hz
-        row: dict[str, Any] = {
-            "subject": subject,
-            "session": recording.session,
-            "run": _run(recording),
-            "onset_sample": trial.onset,
-            "onset_s": onset_s,
-            "recorded_s": self._recorded_s[subject] + onset_s,
-            "stimulus_id": stimulus_id,
-            "residual_us": trial.residual_us,
-            "simulated": recording.simulated,
-        }
-        sessions = self._sessions[subject]
-        if len(sessions) > 1:
-            row["split_future_session"] = "test" if recording.session == sessions[-1] else "train"
-        if stimulus_id is not None:
-            self._shown[subject, stimulus_id] += 1
-            row |= {"repetition": self._shown[subject, stimulus_id], **self._described.get(stimulus_id, {})}
-        return row
-
-    def end(self, recording: Recording) -> None:
-        self._recorded_s[recording.subject] += recording.duration_s
-
-
-def _describe(table: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """Say of each stimulus what the table does, in the names of a TrialSet's columns."""
-    names = {
-        "block": "block",
-        "category": "category",
-        "concept_id": "concept_id",
-        "split": "split_original",
-    }
-    by_stimulus = table.groupby("stimulus_id", sort=False)
-    described: dict[str, dict[str, str]] = {str(stimulus): {} for stimulus in by_stimulus.groups}
-    for name, column in names.items():
-        if name not in table:
-            continue
-        # A table of presentations may say something else each time: then it says nothing of the stimulus.
-        for stimulus, texts in by_stimulus[name].unique().items():
-            if len(texts) == 1 and texts[0]:
-                described[str(stimulus)][column] = str(texts[0])
-    told = [row for row in described.values() if {"concept_id", "split_original"} <= row.keys()]
-    tested = {row["concept_id"] for row in told if row["split_original"] == "test"}
-    for row in told:
-        is_leak = row["split_original"] != "test" and row["concept_id"] in tested
-        row["split_concept_disjoint"] = "excluded" if is_leak else row["split_original"]
-    return described
-
-
-def _run(recording: Recording) -> str:
-    return recording.run or recording.name
-
-
 def _segment(recording: Recording, sample: int) -> tuple[int, int]:
     """First sample, and one past the last, of the unbroken stretch around a sample."""
     borders = (*recording.segment_starts, recording.n_samples)
@@ -402,7 +332,7 @@ def _segment(recording: Recording, sample: int) -> tuple[int, int]:
 
 
 def _check_distinct(recordings: Sequence[Recording]) -> None:
-    seen = Counter((recording.subject, recording.session, _run(recording)) for recording in recordings)
+    seen = Counter((recording.subject, recording.session, run_name(recording)) for recording in recordings)
     for (subject, session, run), n in seen.items():
         if n > 1:
             raise UserError(
