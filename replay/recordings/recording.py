@@ -162,16 +162,46 @@ class Recording:
         UserError
             If the file cannot give them (it is damaged, or was moved).
         """
-        if not 0 <= start <= stop <= self.n_samples:
-            raise IndexError(f"samples {start} to {stop} of {self.n_samples}")
-        if start == stop:
-            return np.empty((0, len(self.channels)))
-        return np.ascontiguousarray(self.reader(start, stop), dtype=np.float64)
+        return np.ascontiguousarray(self._read(start, stop))
+
+    def read_channels(self, start: int, stop: int, channels: Sequence[int]) -> NDArray[np.float64]:
+        """Read samples of some channels, each channel's in one piece, as filters want them.
+
+        Parameters
+        ----------
+        start, stop
+            As for :meth:`read`.
+        channels
+            Their places among all channels, in the order in which they are wanted.
+
+        Returns
+        -------
+        array of shape (len(channels), stop - start), float64
+            SI units.
+
+        Raises
+        ------
+        IndexError, UserError
+            As for :meth:`read`.
+        """
+        samples = self._read(start, stop).T
+        first = channels[0]
+        if list(channels) == list(range(first, first + len(channels))):  # in one piece: nothing to gather
+            return np.ascontiguousarray(samples[first : first + len(channels)])
+        return np.ascontiguousarray(samples[channels])
 
     def blocks(self, n: int) -> Iterator[NDArray[np.float64]]:
         """Read all samples in order, ``n`` at a time; the last block may be shorter."""
         for start in range(0, self.n_samples, n):
             yield self.read(start, min(start + n, self.n_samples))
+
+    def _read(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Samples as the reader laid them into memory."""
+        if not 0 <= start <= stop <= self.n_samples:
+            raise IndexError(f"samples {start} to {stop} of {self.n_samples}")
+        if start == stop:
+            return np.empty((0, len(self.channels)))
+        return np.asarray(self.reader(start, stop), dtype=np.float64)
 
 
 def bids_entities(path: PurePath) -> tuple[str, str, str]:

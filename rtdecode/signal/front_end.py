@@ -116,13 +116,16 @@ class _Cascade:
         self._delays = np.zeros((n_channels, len(self._sections), 2))
 
     def process(self, samples: Samples) -> Samples:
-        filtered = np.array(samples.T, np.float64, order="C")  # channel by channel, and a copy
-        _sosfilt(self._sections, filtered, self._delays)
-        return filtered.T
+        return self.process_in_place(np.array(samples, np.float64, order="F"))
+
+    def process_in_place(self, samples: Samples) -> Samples:
+        """Filter samples that nobody else needs any more, and that lie in memory channel by channel."""
+        _sosfilt(self._sections, samples.T, self._delays)
+        return samples
 
 
 class _Origin:
-    """The first sample of the segment; what it returns is relative to it."""
+    """The first sample of the segment; what it returns is relative to it, and lies channel by channel."""
 
     def __init__(self) -> None:
         self.value: Samples | None = None
@@ -130,7 +133,7 @@ class _Origin:
     def subtract(self, samples: Samples) -> Samples:
         if self.value is None:
             self.value = samples[:1].copy()
-        return samples - self.value
+        return np.subtract(samples, self.value, order="F")
 
 
 class _Iir:
@@ -146,7 +149,7 @@ class _Iir:
         self._gain = math.prod(sum(section[:3]) / sum(section[3:]) for section in settings.sections)
 
     def process(self, samples: Samples) -> Samples:
-        filtered = self._cascade.process(self._origin.subtract(samples))
+        filtered = self._cascade.process_in_place(self._origin.subtract(samples))
         if self._gain and self._origin.value is not None:
             filtered += self._gain * self._origin.value
         return filtered

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -29,6 +29,22 @@ def test_blocks_are_all_samples_in_order() -> None:
     blocks = list(recording().blocks(3))
     assert [len(block) for block in blocks] == [3, 3, 2]
     np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], np.arange(8))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("wanted", [[0, 1, 2], [1, 2], [2, 0], [1]])
+def test_some_channels_are_read_in_the_order_asked_for_each_in_one_piece(
+    order: Literal["C", "F"], wanted: list[int]
+) -> None:
+    samples = np.arange(24.0).reshape(8, 3)
+    channels = tuple(CHANNEL.model_copy(update={"name": name}) for name in ("Cz", "Pz", "Oz"))
+    three = recording(channels=channels, reader=array_reader(np.array(samples, order=order)))
+    found = three.read_channels(2, 7, wanted)
+    np.testing.assert_array_equal(found, samples[2:7, wanted].T)
+    assert found.flags.c_contiguous
+    assert three.read_channels(4, 4, wanted).shape == (len(wanted), 0)
+    with pytest.raises(IndexError, match="samples 2 to 9 of 8"):
+        three.read_channels(2, 9, wanted)
 
 
 @pytest.mark.parametrize(
