@@ -38,6 +38,20 @@ _OF_LSL = frozenset(
     }
 )
 _OF_DECODING = frozenset({"table", "key", "json_key"})
+_OF_DATASETS = frozenset({"subject", "session", "run", "variant"})
+_OF_FILES = frozenset(
+    {
+        "units",
+        "marker_channel",
+        "trigger_mask",
+        "trigger_edge",
+        "signal_stream",
+        "marker_streams",
+        "rate_hz",
+        "events",
+        "every_volume",
+    }
+)
 _PATIENCE_S = 5.0
 """How long nobody may listen to a stream before that is said."""
 
@@ -108,6 +122,14 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
 )
 @click.option("--every-volume", is_flag=True, help="NIfTI: a marker at each volume while an event lasts.")
 @click.option(
+    "--dataset",
+    help="FILE is the folder of this public dataset (rtdecode data list); its markers are stimuli.",
+)
+@click.option("--subject", help="Dataset: whose recording.")
+@click.option("--session", help="Dataset: which session, where there are several.")
+@click.option("--run", help="Dataset: which run, where there are several.")
+@click.option("--variant", help="Dataset: in which form, where the folder holds several.")
+@click.option(
     "--through",
     "decoders",
     type=click.Path(path_type=Path),
@@ -151,6 +173,11 @@ def replay(
     mask: Path | None,
     events: Path | None,
     every_volume: bool,
+    dataset: str | None,
+    subject: str | None,
+    session: str | None,
+    run: str | None,
+    variant: str | None,
     decoders: tuple[Path, ...],
     out: Path | None,
     table: Path | None,
@@ -166,6 +193,9 @@ def replay(
     messages.jsonl, all that would have been published, a line each; and for each head of each decoder
     DECODER.HEAD.npy with its embeddings, a row for each message of kind "embedding" of that decoder, in their
     order. They are the same bytes from run to run.
+
+    With --dataset FILE is a copy of a public dataset, and --subject, --session and --run say which recording
+    of it is meant. Its markers say their stimuli, as the table does that "rtdecode data prepare" writes.
 
     FILE may also be a session's folder of the service's journal. With --through the session is then run
     again, all in the order in which it happened, and compared with what was recorded: verdicts, onset
@@ -195,21 +225,26 @@ def replay(
     else:
         _refuse_options("without --through: markers are sent as they were recorded", _OF_DECODING)
     faults = [parse_fault(text) for text in fault_texts]
-    from replay.recordings import read_recording
+    if dataset is not None:
+        _refuse_options("with --dataset, which knows how it is read", _OF_FILES)
+        recording = _of_dataset(dataset, file, subject, session, run, variant, mask)
+    else:
+        _refuse_options("without --dataset", _OF_DATASETS)
+        from replay.recordings import read_recording
 
-    recording = read_recording(
-        file,
-        units=units,
-        marker_channel=marker_channel,
-        signal_stream=signal_stream,
-        marker_streams=marker_streams or None,
-        rate_hz=rate_hz,
-        trigger_mask=trigger_mask,
-        trigger_edge=trigger_edge,
-        mask=mask,
-        events=events,
-        every_volume=every_volume,
-    )
+        recording = read_recording(
+            file,
+            units=units,
+            marker_channel=marker_channel,
+            signal_stream=signal_stream,
+            marker_streams=marker_streams or None,
+            rate_hz=rate_hz,
+            trigger_mask=trigger_mask,
+            trigger_edge=trigger_edge,
+            mask=mask,
+            events=events,
+            every_volume=every_volume,
+        )
     if out is not None:
         _through(recording, decoders, out, table, key, json_key, faults, seed)
         return
@@ -231,6 +266,25 @@ def replay(
         seed=seed,
     )
     _over_lsl(player, recording)
+
+
+def _of_dataset(
+    name: str,
+    root: Path,
+    subject: str | None,
+    session: str | None,
+    run: str | None,
+    variant: str | None,
+    mask: Path | None,
+) -> Recording:
+    from replay.datasets.catalogue import find_dataset
+    from replay.datasets.dataset import Selection
+
+    if subject is None:
+        raise UserError("--dataset: whose recording? Name a --subject")
+    dataset = find_dataset(name)
+    selection = Selection(subjects=dataset.select([subject]), variant=variant, mask=mask)
+    return dataset.open(root, selection).recording(session, run)
 
 
 def _refuse_options(why: str, refused: Container[str]) -> None:

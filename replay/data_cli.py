@@ -21,7 +21,7 @@ from rtdecode.output import write_file
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replay.datasets.dataset import About
+    from replay.datasets.dataset import About, Variant
     from replay.datasets.report import Report, SubjectReport
 
 _STYLE = {Kind.MISSING: "red", Kind.TRUNCATED: "red", Kind.ODD: "yellow", Kind.KNOWN: "green"}
@@ -98,18 +98,24 @@ def _description(about: About) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False, title=about.title, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    sampled = (
+        f"a volume each {1 / about.rate_hz:g} s"
+        if about.n_channels is None
+        else f"{about.n_channels} channels at {about.rate_hz:g} Hz"
+    )
     for name, text in [
-        ("device", f"{about.device}, {about.n_channels} channels at {about.rate_hz:g} Hz"),
+        ("device", f"{about.device}, {sampled}"),
         ("subjects", f"{len(about.subjects)} ({about.subjects[0]} to {about.subjects[-1]})"),
-        ("sessions", str(about.n_sessions)),
+        ("sessions", "/".join(str(n) for n in sorted(set(about.n_sessions), reverse=True)) + " a subject"),
         ("training", f"{about.n_train:,} trials, each another image, of {about.n_concepts:,} concepts"),
         (
             "test",
             f"{about.n_test:,} trials: {about.n_test_images} images, {about.n_repetitions} times each",
         ),
         ("timing", f"an image each {about.onset_step_s:g} s"),
-        ("files", "\n".join(about.layout)),
+        *((f"variant {variant.name}", _variant(variant)) for variant in about.variants),
         ("from", about.source),
+        ("images", about.images),
         ("licence", about.licence),
         ("reference", about.reference),
         *(
@@ -119,6 +125,11 @@ def _description(about: About) -> Table:
     ]:
         table.add_row(name, text)
     return table
+
+
+def _variant(variant: Variant) -> str:
+    cautions = [f"! {text}" for text in (variant.caution, variant.no_amounts) if text]
+    return "\n".join([f"{variant.form.value}:", *variant.layout, *cautions])
 
 
 def _print(report: Report, about: About) -> None:

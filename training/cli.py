@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from replay.trials import TrialSet
 from rtdecode.errors import UserError
-from rtdecode.output import write_file
 from training.config import TrainConfig
 from training.evaluate import Scores, evaluate, leave_one_out, mean_scores
 from training.export import check_antialias, check_repair, export, read_decoder
 from training.fit import fit, split_hash, with_targets
-from training.prepare import prepare
+from training.study import prepare_study, print_table, progress_console, remark, shown_progress, write_json
 from training.targets import Targets, embed_stimuli
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _config = click.argument("config", type=click.Path(path_type=Path))
 _json = click.option(
@@ -35,10 +26,6 @@ _json = click.option(
     type=click.Path(path_type=Path),
     help="Write the results here too, for machines.",
 )
-
-_MISMATCHES_SHOWN = 10
-
-_progress_console = Console(stderr=True)
 
 
 @click.group()
@@ -55,51 +42,7 @@ def train() -> None:
 @_json
 def prepare_command(config: Path, json_path: Path | None) -> None:
     """Cut recordings into windows, through the filter that runs live."""
-    settings = TrainConfig.load(config)
-    recordings = [entry.open() for entry in settings.recordings]
-    stimuli = settings.stimuli()
-    try:
-        stimuli.pictures()
-    except UserError as error:
-        _remark(f"warning: fit and evaluate will need the images: {error}")
-    with _progress("Filtering and cutting") as progress:
-        trials = prepare(
-            recordings,
-            settings.signal,
-            settings.trials_path,
-            stimuli=stimuli,
-            ignore=settings.markers.ignore,
-            json_key=settings.markers.json_key,
-            marker_delay_s=settings.markers.delay_s,
-            stream_delay_s=settings.stream_delay_s,
-            progress=progress,
-            notes={"preparation_sha256": settings.preparation_sha256()},
-        )
-    table = Table("run", "trials", "stimuli", title=f"{settings.name}: trials")
-    for (subject, session, run), rows in trials.trials.groupby(["subject", "session", "run"], sort=False):
-        name = "/".join(part for part in (subject, session, run) if part)
-        table.add_row(name, str(len(rows)), str(rows["stimulus_id"].nunique()))
-    _print(table)
-    for reason, n in trials.left_out.items():
-        _remark(f"{n} markers left out: {reason}")
-    n_mismatches = trials.extras["mismatches"]
-    lines = trials.extras["last_mismatches"][-_MISMATCHES_SHOWN:]
-    if n_mismatches > len(lines):
-        _remark(f"markers and table fell out of step {n_mismatches} times; the last {len(lines)}:")
-    for line in lines:
-        _remark(f"out of step: {line}")
-    _write(
-        json_path,
-        {
-            "trials": str(trials.path),
-            "n_trials": len(trials),
-            "left_out": dict(trials.left_out),
-            "mismatches": n_mismatches,
-            "hours": trials.hours,
-            "signal_sha256": trials.signal_sha256,
-            "simulated": trials.simulated,
-        },
-    )
+    prepare_study(TrainConfig.load(config), json_path)
 
 
 @train.command("fit")
@@ -113,7 +56,7 @@ def fit_command(config: Path, json_path: Path | None) -> None:
     check_repair(trials.signal, settings.missing.max)
     train_part, test = settings.split.parts(trials.trials)
     targets = _targets(settings)
-    with _progress_console.status("Fitting"):
+    with progress_console.status("Fitting"):
         fitted = fit(trials.select(train_part), targets, settings.model)
     left_out = dict(fitted.left_out)
     if n_neither := int(np.count_nonzero(~train_part & ~test)):
@@ -122,7 +65,7 @@ def fit_command(config: Path, json_path: Path | None) -> None:
         fitted,
         settings.decoder_path,
         name=settings.name,
-        dataset=settings.dataset or settings.name,
+        dataset=settings.origin or settings.name,
         max_missing=settings.missing.max,
     )
     validation = manifest.validation
@@ -134,12 +77,12 @@ def fit_command(config: Path, json_path: Path | None) -> None:
     for name, value in (validation.scores if validation else {}).items():
         table.add_row(name, f"{value:.3g}")
     table.add_row("decoder", str(settings.decoder_path))
-    _print(table)
+    print_table(table)
     for reason, n in left_out.items():
-        _remark(f"{n} trials left out: {reason}")
+        remark(f"{n} trials left out: {reason}")
     for warning in fitted.warnings:
-        _remark(f"warning: {warning}")
-    _write(
+        remark(f"warning: {warning}")
+    write_json(
         json_path,
         {
             "decoder": str(settings.decoder_path),
@@ -166,7 +109,7 @@ def evaluate_command(config: Path, json_path: Path | None) -> None:
     targets = _targets(settings)
     folds: list[tuple[str, Scores]] = []
     if settings.split.leave_one_out is not None:
-        with _progress_console.status("Fitting on all but one"):
+        with progress_console.status("Fitting on all but one"):
             folds = list(leave_one_out(trials, targets, settings.model, settings.split.leave_one_out))
     else:
         folds = [("test", _score_test(settings, trials, targets))]
@@ -179,10 +122,10 @@ def evaluate_command(config: Path, json_path: Path | None) -> None:
     if len(folds) > 1:
         table.add_section()
         table.add_row("mean", "", "", *(f"{value:.3f}" for value in mean.values()))
-    _print(table)
+    print_table(table)
     if contrast := folds[0][1].contrast:
-        _remark(f"auc: {contrast[0]} (positive) against {contrast[1]}")
-    _write(
+        remark(f"auc: {contrast[0]} (positive) against {contrast[1]}")
+    write_json(
         json_path,
         {
             "simulated": trials.simulated,
@@ -219,35 +162,5 @@ def _open_trials(settings: TrainConfig) -> TrialSet:
 def _targets(settings: TrainConfig) -> Targets:
     from replay.datasets.encoder import BuiltinEncoder
 
-    with _progress("Embedding images") as progress:
+    with shown_progress("Embedding images") as progress:
         return embed_stimuli(settings.stimuli(), BuiltinEncoder(), progress)
-
-
-@contextmanager
-def _progress(words: str) -> Iterator[Callable[[int, int], None]]:
-    with Progress(console=_progress_console, disable=not _progress_console.is_terminal) as bar:
-        task = bar.add_task(words, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _print(table: Table) -> None:
-    Console().print(table)
-
-
-def _remark(text: str) -> None:
-    _progress_console.print(text, markup=False, highlight=False)
-
-
-def _write(path: Path | None, content: dict[str, Any]) -> None:
-    if path is None:
-        return
-    write_file(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: scores that do not exist become null."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

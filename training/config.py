@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,6 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from replay.datasets.catalogue import find_dataset
+from replay.datasets.dataset import Selection
 from replay.recordings import read_recording
 from rtdecode.config import FileSettings
 from rtdecode.errors import UserError
@@ -24,6 +26,7 @@ from training.prepare import SignalSettings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from replay.datasets.dataset import Content
     from replay.recordings import Recording
 
 
@@ -85,6 +88,38 @@ class RecordingEntry(_Section):
         )
         stated = {name: getattr(self, name) for name in ("subject", "session", "run")}
         return replace(recording, **{name: value for name, value in stated.items() if value is not None})
+
+
+class DatasetEntry(_Section):
+    """``[dataset]``: a copy of a public dataset, in place of ``[[recordings]]``.
+
+    Parameters
+    ----------
+    name
+        As ``rtdecode data list`` names it.
+    root
+        Folder of the copy.
+    subjects
+        Labels; by default all.
+    variant
+        Which form of it, where the copy holds more than one.
+    mask
+        fMRI: image whose voxels above zero are the channels; ``{subject}`` stands for the label.
+    """
+
+    name: str
+    root: Path
+    subjects: tuple[str, ...] = ()
+    variant: str | None = None
+    mask: Path | None = None
+
+    def open(self) -> Content:
+        """Open the copy."""
+        dataset = find_dataset(self.name)
+        return dataset.open(
+            self.root,
+            Selection(subjects=dataset.select(self.subjects), variant=self.variant, mask=self.mask),
+        )
 
 
 class MarkerTable(_Section):
@@ -205,6 +240,25 @@ class MissingSettings(_Section):
         return self
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Source:
+    """What a study's trials are cut from.
+
+    Parameters
+    ----------
+    recordings
+        In the order in which they were recorded.
+    remarks
+        What a person should know of them, a line each.
+    notes
+        What is kept with the TrialSet.
+    """
+
+    recordings: tuple[Recording, ...]
+    remarks: tuple[str, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+
+
 class TrainConfig(FileSettings):
     """The whole file. ``RTDECODE_TRAIN_MODEL__CLAMP=5`` in the environment overrides ``[model]``.
 
@@ -214,23 +268,38 @@ class TrainConfig(FileSettings):
         How results name the decoder, and the stem of its file.
     output
         Folder of everything that is made.
-    dataset
+    origin
         Where the recordings come from, for the manifest; the name where left out.
     """
 
     model_config = SettingsConfigDict(env_prefix="RTDECODE_TRAIN_", allow_inf_nan=False)
-    paths_in_file = ("output", "recordings.path", "recordings.mask", "recordings.events", "markers.table")
+    paths_in_file = (
+        "output",
+        "recordings.path",
+        "recordings.mask",
+        "recordings.events",
+        "dataset.root",
+        "dataset.mask",
+        "markers.table",
+    )
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     output: Path
-    dataset: str | None = None
-    recordings: tuple[RecordingEntry, ...] = Field(min_length=1)
+    origin: str | None = None
+    recordings: tuple[RecordingEntry, ...] = ()
+    dataset: DatasetEntry | None = None
     markers: MarkerTable
     signal: SignalSettings
     targets: TargetSettings = TargetSettings()
     model: LinearSettings = LinearSettings()
     split: SplitSettings
     missing: MissingSettings = MissingSettings()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.recordings) == (self.dataset is not None):
+            raise ValueError("give either [[recordings]] or a [dataset]")
+        return self
 
     @model_validator(mode="after")
     def _one_delay(self) -> Self:
@@ -254,7 +323,26 @@ class TrainConfig(FileSettings):
     @property
     def stream_delay_s(self) -> float:
         """Seconds by which the samples of all recordings lag."""
-        return self.recordings[0].delay_s
+        return self.recordings[0].delay_s if self.recordings else 0.0
+
+    def source(self) -> Source:
+        """Open the recordings.
+
+        Raises
+        ------
+        UserError
+            If one is missing or damaged.
+        """
+        if self.dataset is None:
+            return Source(tuple(entry.open() for entry in self.recordings))
+        content = self.dataset.open()
+        variant = content.variant
+        cautions = [text for text in (variant.caution, variant.no_amounts) if text]
+        return Source(
+            content.recordings,
+            remarks=(*content.remarks, *(f"caution, {variant.name}: {text}" for text in cautions)),
+            notes={"variant": variant.name, "no_amounts": variant.no_amounts},
+        )
 
     def stimuli(self) -> StimulusTable:
         """Read the table of stimuli."""
@@ -277,6 +365,9 @@ class TrainConfig(FileSettings):
             "markers": self.markers.model_dump(mode="json", exclude=elsewhere),
             "signal": self.signal.model_dump(mode="json"),
         }
+        if self.dataset is not None:
+            parts["dataset"] = self.dataset.model_dump(mode="json", exclude={"root", "mask"})
+            parts["dataset"]["files"] = [_file(path, self.output) for path in self.dataset.open().files]
         for entry, recording in zip(self.recordings, parts["recordings"], strict=True):
             beside = {"mask": entry.mask, "events": entry.events}
             recording["files"] = _files(entry.path, self.output)
@@ -293,16 +384,19 @@ class TrainConfig(FileSettings):
 def _files(file: Path, output: Path) -> list[tuple[str, int, int]]:
     """Path from the output folder, so that a study may be moved; bytes; nanoseconds of the last change."""
     stem = file.name.partition(".")[0]
-    found = []
     try:
-        for path in sorted(file.parent.iterdir()):
-            if path.name.startswith((f"{stem}.", f"{stem}-")):
-                stat = path.stat()
-                found.append((_relative(path, output), stat.st_size, stat.st_mtime_ns))
-        file.stat()
+        beside = [path for path in file.parent.iterdir() if path.name.startswith((f"{stem}.", f"{stem}-"))]
     except OSError as error:
         raise UserError(f"cannot find {file}: {error.strerror}") from error
-    return found
+    return [_file(path, output) for path in sorted({file, *beside})]
+
+
+def _file(path: Path, output: Path) -> tuple[str, int, int]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UserError(f"cannot find {path}: {error.strerror}") from error
+    return _relative(path, output), stat.st_size, stat.st_mtime_ns
 
 
 def _relative(path: Path, folder: Path) -> str:

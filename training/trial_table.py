@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _MOST_EXCLUDED = 0.4
 """Stimuli are held out of the training side where that costs less than this share of it."""
 
-_LAST_RUNS = 0.2
-"""Share of the runs of an only session that stand for a future one."""
+_LAST_PART = 0.2
+"""Share of the runs, or blocks, of an only session that stands for a future one."""
 
 
 def trial_table(
@@ -117,7 +117,7 @@ def _describe(table: pd.DataFrame) -> dict[str, dict[str, str]]:
 
 
 def _future_session(table: pd.DataFrame, recordings: Sequence[Recording]) -> pd.Series:
-    """Earlier sessions against each subject's last one; its last runs where there is one session only.
+    """Earlier sessions against each subject's last one; where there is one session, its last runs or blocks.
 
     Training trials of stimuli that the test shows again are excluded, unless stimuli are categories that all
     sessions show: then little would be left.
@@ -131,11 +131,13 @@ def _future_session(table: pd.DataFrame, recordings: Sequence[Recording]) -> pd.
         mine = table["subject"] == subject
         if len(sessions) > 1:
             later = mine & (table["session"] == sessions[-1])
-        elif len(runs) > 1:
-            last = [run for _, run in runs[-math.ceil(_LAST_RUNS * len(runs)) :]]
-            later = mine & table["run"].isin(last)
         else:
-            continue
+            column = "run" if len(runs) > 1 else "block"
+            names = table.loc[mine, column].dropna().unique().tolist()
+            if len(names) < 2:
+                continue
+            later = mine & table[column].isin(names[-math.ceil(_LAST_PART * len(names)) :])
+            mine &= table[column].notna()
         earlier = mine & ~later
         split[earlier], split[later] = "train", "test"
         again = earlier & table["stimulus_id"].isin(table.loc[later, "stimulus_id"].dropna().unique())

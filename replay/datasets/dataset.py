@@ -1,18 +1,67 @@
-"""What all public datasets have in common: what was published, and how a copy is checked against it."""
+"""What all public datasets have in common: what was published, how a copy is checked, and how it is read."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
 
 from rtdecode.contracts import Contract
 from rtdecode.errors import UserError, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
     from replay.datasets.report import Report
+    from replay.recordings.recording import Recording
+
+
+class Form(StrEnum):
+    """What kind of signals was released."""
+
+    CONTINUOUS = "continuous"
+    """Samples or volumes as they were recorded: what a live stream looks like."""
+
+    EPOCHS = "epochs"
+    """Cut around each image: a recording with a break before each epoch."""
+
+    BETAS = "betas"
+    """One response an image, fitted afterwards: a recording of one sample a trial."""
+
+
+class Variant(Contract):
+    """One of the forms in which a dataset exists.
+
+    Parameters
+    ----------
+    name
+        As the command line names it.
+    form
+        What kind of signals it holds.
+    layout
+        Which files are read, relative to the root.
+    signs
+        Patterns of files of which one shows that a copy holds this variant.
+    tmin_s, tmax_s
+        Epochs: the window that each holds, seconds from onset.
+    caution
+        What was done to it that no live stream can have had done, or else limits its use; empty: nothing.
+    no_amounts
+        Why no curve over the amount of data may be drawn from it; empty: it may.
+    """
+
+    name: str
+    form: Form
+    layout: tuple[str, ...]
+    signs: tuple[str, ...]
+    tmin_s: float | None = None
+    tmax_s: float | None = None
+    caution: str = ""
+    no_amounts: str = ""
 
 
 class KnownFault(Contract):
@@ -46,16 +95,18 @@ class About(Contract):
         What was recorded with.
     source
         Where it comes from, and how to get it.
-    layout
-        Which files are read, relative to the root.
+    images
+        Where the images come from, and which folder of them is to be named.
+    variants
+        The forms in which it exists, the one that is closest to a live stream first.
     subjects
         Labels, without ``sub-``.
     n_sessions
-        Sessions of each subject.
+        Sessions of each subject, in their order.
     n_channels
-        Channels of a recording, the reference excluded.
+        Channels of a recording, the reference excluded; None where they are voxels of a mask.
     rate_hz
-        Sampling rate.
+        Sampling rate; of fMRI, volumes a second.
     onset_step_s
         Seconds from one image's onset to the next.
     n_train
@@ -74,10 +125,11 @@ class About(Contract):
     licence: str
     device: str
     source: str
-    layout: tuple[str, ...]
+    images: str
+    variants: tuple[Variant, ...]
     subjects: tuple[str, ...]
-    n_sessions: int
-    n_channels: int
+    n_sessions: tuple[int, ...]
+    n_channels: int | None
     rate_hz: float
     onset_step_s: float
     n_train: int
@@ -92,10 +144,88 @@ class About(Contract):
         return self.n_test_images * self.n_repetitions
 
 
-class Dataset(ABC):
-    """A public dataset. Copies are the user's: they are read, never written, and nothing is downloaded."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What of a copy is asked for.
 
-    about: ClassVar[About]
+    Parameters
+    ----------
+    subjects
+        Labels, as :meth:`Dataset.select` gives them.
+    variant
+        Name of the variant; None: the one that is there.
+    mask
+        fMRI: image whose voxels above zero are the channels; ``{subject}`` stands for the label.
+    """
+
+    subjects: tuple[str, ...]
+    variant: str | None = None
+    mask: Path | None = None
+
+    def mask_of(self, subject: str) -> Path | None:
+        """Mask of one subject."""
+        return None if self.mask is None else Path(str(self.mask).replace("{subject}", subject))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Content:
+    """What of a copy is read.
+
+    Parameters
+    ----------
+    variant
+        The form that it has.
+    recordings
+        In the order in which they were recorded, subject by subject. A marker's label is its stimulus.
+    stimuli
+        As :func:`stimulus_table` makes it.
+    files
+        Those that the recordings and markers come from.
+    remarks
+        What was handled by rule, a line each.
+    """
+
+    variant: Variant
+    recordings: tuple[Recording, ...]
+    stimuli: pd.DataFrame
+    files: tuple[Path, ...]
+    remarks: tuple[str, ...] = ()
+
+    def recording(self, session: str | None, run: str | None) -> Recording:
+        """Give the one recording of this session and run; either may be left out where there is but one.
+
+        Raises
+        ------
+        UserError
+            If there is none, or more than one.
+        """
+        wanted = {"session": session, "run": run}
+        found = [
+            recording
+            for recording in self.recordings
+            if all(text is None or getattr(recording, name) == text for name, text in wanted.items())
+        ]
+        if len(found) == 1:
+            return found[0]
+        there = shorten(
+            [f"{one.subject}/{one.session or '-'}/{one.run or '-'}" for one in found or self.recordings]
+        )
+        if found:
+            raise UserError(f"{len(found)} recordings are meant (subject/session/run): {there}; name one")
+        raise UserError(f"no such recording; there are (subject/session/run) {there}")
+
+
+class Dataset(ABC):
+    """A public dataset. Copies are the user's: they are read, never written, and nothing is downloaded.
+
+    Parameters
+    ----------
+    about
+        What was published.
+    """
+
+    def __init__(self, about: About) -> None:
+        self.about = about
 
     def select(self, names: Sequence[str]) -> tuple[str, ...]:
         """Labels of the subjects that a user names (``10``, ``sub-10``); all where none is named.
@@ -112,6 +242,33 @@ class Dataset(ABC):
                 f"{self.about.title} has no subject {shorten(unknown)}; it has {known[0]} to {known[-1]}"
             )
         return tuple(label for label in known if not wanted or label in wanted)
+
+    def variant(self, root: Path, name: str | None) -> Variant:
+        """Variant of this name; the one that is in a copy where none is named.
+
+        Raises
+        ------
+        UserError
+            If there is no such variant, the copy holds none, or more than one and none is named.
+        """
+        variants = {variant.name: variant for variant in self.about.variants}
+        if name is not None and name not in variants:
+            raise UserError(f"{self.about.title} has no variant {name!r}; known are {', '.join(variants)}")
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder; name the one that holds {self.about.title}")
+        there = [one for one in variants.values() if any(any(root.glob(sign)) for sign in one.signs)]
+        found = [one for one in there if name in (None, one.name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(one.name for one in found)
+            raise UserError(f"{root} holds {self.about.title} as {names}: name one of them (--variant)")
+        files = shorten(
+            [file for one in variants.values() if name in (None, one.name) for file in one.layout]
+        )
+        raise UserError(
+            f"{root} holds no {self.about.title}{f' as {name}' if name else ''}: there is no {files}"
+        )
 
     @abstractmethod
     def validate(self, root: Path, subjects: Sequence[str], progress: Callable[[], None]) -> Report:
@@ -131,3 +288,66 @@ class Dataset(ABC):
         UserError
             If the folder holds no copy of this dataset.
         """
+
+    @abstractmethod
+    def open(self, root: Path, selection: Selection) -> Content:
+        """Open what is asked for: recordings, read as they are needed, and their stimuli.
+
+        Raises
+        ------
+        UserError
+            If the copy lacks something that is needed, or it is damaged.
+        """
+
+
+class Stimulus(NamedTuple):
+    """One image, as a table of stimuli says it.
+
+    Parameters
+    ----------
+    stimulus_id
+        What markers of it say.
+    image
+        Its file, relative to the folder of images, with forward slashes; empty where there is none.
+    concept_id
+        What it shows.
+    split
+        ``train`` or ``test``, as the authors divided them.
+    block
+        Part of the recording in which it was shown, where that is one; else empty.
+    """
+
+    stimulus_id: str
+    image: str
+    concept_id: str
+    split: str
+    block: str = ""
+
+
+def stimulus_table(stimuli: Iterable[Stimulus]) -> pd.DataFrame:
+    """Table of stimuli, one row each in the order in which they first appear; all cells text.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``stimulus_id``, ``label`` (the same), ``image``, ``concept_id``, ``split`` and ``block``, see
+        :mod:`rtdecode.stimuli`.
+
+    Raises
+    ------
+    UserError
+        If two say different things of one stimulus.
+    """
+    said: dict[str, Stimulus] = {}
+    for stimulus in stimuli:
+        before = said.setdefault(stimulus.stimulus_id, stimulus)
+        if before[:-1] != stimulus[:-1]:
+            raise UserError(
+                f"stimulus {stimulus.stimulus_id} is {before[1:4]} in one place and {stimulus[1:4]} in "
+                "another: check the tables of the copy"
+            )
+        if before.block != stimulus.block:
+            said[stimulus.stimulus_id] = before._replace(block="")
+    table = pd.DataFrame(list(said.values()), columns=list(Stimulus._fields), dtype=object)
+    table.insert(1, "label", table["stimulus_id"])
+    return table

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 
 from replay.datasets.report import Finding, Kind
+from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,17 @@ class Survey:
                 advice=self.again if advice is None else advice,
             )
         )
+
+    def refuse(self) -> NoReturn:
+        """Raise the last finding.
+
+        Raises
+        ------
+        UserError
+            Always: what is needed cannot be read.
+        """
+        last = self.findings[-1]
+        raise UserError(f"{self.root / last.path}: {last.text}; {last.advice}")
 
     def names(self, folder: Path) -> frozenset[str]:
         """Names of what is in a folder; none, and told, where it cannot be read."""

@@ -8,16 +8,30 @@ only ``isteststim`` tells the two apart.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from replay.datasets.brainvision import BrainVisionHeader, parse_header
-from replay.datasets.dataset import About, Dataset, KnownFault
+from replay.datasets.dataset import (
+    About,
+    Content,
+    Dataset,
+    Form,
+    KnownFault,
+    Selection,
+    Stimulus,
+    Variant,
+    stimulus_table,
+)
 from replay.datasets.report import Count, Kind, Report, SubjectReport
 from replay.datasets.survey import Survey
+from replay.recordings import Markers, read_recording
 from rtdecode.errors import UserError, shorten
+from rtdecode.signal.alignment import nearest_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +40,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from replay.datasets.survey import Table
+    from replay.recordings import Recording
 
 _ACCESSION = "ds003825"
-_N_TRAIN_STOPPED = 12_360
+N_TRAIN_STOPPED = 12_360
 _N_CHANNELS_WIDE = 127
 
 _MILLISECONDS = KnownFault(
@@ -43,7 +58,7 @@ _NO_TEST = KnownFault(
 )
 _STOPPED = KnownFault(
     subjects=("06",),
-    text=f"stopped after {_N_TRAIN_STOPPED:,} training trials, before the block of test images",
+    text=f"stopped after {N_TRAIN_STOPPED:,} training trials, before the block of test images",
     rule="all its trials are training trials",
 )
 _EXCLUDED = KnownFault(
@@ -59,21 +74,29 @@ _WIDE = KnownFault(
 _ONSET_UNITS = {"ms": 1e-3, "s": 1.0}
 _STIMULUS = r"stimuli[\\/][^\\/.][^\\/]*[\\/][^\\/]+\.jpg"
 
-_ABOUT = About(
+ABOUT = About(
     name="things-eeg1",
     title="THINGS-EEG1",
     reference="Grootswagers, Zhou, Robinson, Hebart, Carlson 2022, Scientific Data 9, 3",
     licence="CC0",
     device="EEG",
     source=f"https://openneuro.org/datasets/{_ACCESSION}",
-    layout=(
-        "participants.tsv",
-        "task-rsvp_eeg.json",
-        "sub-XX/eeg/sub-XX_task-rsvp_events.tsv",
-        "sub-XX/eeg/sub-XX_task-rsvp_eeg.{vhdr,eeg,vmrk,json}",
+    images="the THINGS images, one folder a concept: https://osf.io/jum2f",
+    variants=(
+        Variant(
+            name="raw",
+            form=Form.CONTINUOUS,
+            layout=(
+                "participants.tsv",
+                "task-rsvp_eeg.json",
+                "sub-XX/eeg/sub-XX_task-rsvp_events.tsv",
+                "sub-XX/eeg/sub-XX_task-rsvp_eeg.{vhdr,eeg,vmrk,json}",
+            ),
+            signs=("sub-*/eeg/sub-*_task-rsvp_*",),
+        ),
     ),
     subjects=tuple(f"{number:02d}" for number in range(1, 51)),
-    n_sessions=1,
+    n_sessions=(1,) * 50,
     n_channels=63,
     rate_hz=1000.0,
     onset_step_s=0.1,
@@ -88,13 +111,15 @@ _ABOUT = About(
 class ThingsEeg1(Dataset):
     """THINGS-EEG1 as OpenNeuro gives it: raw BIDS."""
 
-    about: ClassVar[About] = _ABOUT
+    def __init__(self, about: About = ABOUT, n_train_stopped: int = N_TRAIN_STOPPED) -> None:
+        super().__init__(about)
+        self.n_train_stopped = n_train_stopped
 
     def validate(self, root: Path, subjects: Sequence[str], progress: Callable[[], None]) -> Report:
         """Say what is in a copy, from its event tables, headers and sidecars; no signal is read."""
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; name the one that holds {_ACCESSION}")
-        survey = Survey(root, f"get it again from {self.about.source}")
+        survey = self._survey(root)
         names = survey.names(root)
         version = _version(survey, names)
         excluded = _excluded(survey)
@@ -102,11 +127,11 @@ class ThingsEeg1(Dataset):
         found = []
         for subject in subjects:
             if f"sub-{subject}" in names:
-                found.append(_Subject(survey, subject, shared, excluded.get(subject, "")).report())
+                found.append(_Subject(self, survey, subject, excluded.get(subject, "")).report(shared))
             progress()
         if any(subject.onset_unit == "ms" for subject in found):
             survey.tell(root, Kind.KNOWN, _MILLISECONDS.text, _MILLISECONDS.rule)
-        _tell_strange_subjects(survey, names)
+        self._tell_strange_subjects(survey, names)
         n_tables = sum(subject.counts["train trials"].found is not None for subject in found)
         n_signals = sum(subject.signal_s is not None for subject in found)
         return Report(
@@ -120,6 +145,38 @@ class ThingsEeg1(Dataset):
             findings=tuple(survey.findings),
         )
 
+    def open(self, root: Path, selection: Selection) -> Content:
+        """Open one recording a subject; its markers are those of the event table."""
+        variant = self.variant(root, selection.variant)
+        survey = self._survey(root)
+        parts = [_Subject(self, survey, subject, "").read() for subject in selection.subjects]
+        return Content(
+            variant=variant,
+            recordings=tuple(part.recording for part in parts),
+            stimuli=stimulus_table(stimulus for part in parts for stimulus in part.stimuli),
+            files=tuple(file for part in parts for file in part.files),
+            remarks=tuple(remark for part in parts for remark in part.remarks),
+        )
+
+    def _survey(self, root: Path) -> Survey:
+        return Survey(root, f"get it again from {self.about.source}")
+
+    def _tell_strange_subjects(self, survey: Survey, names: frozenset[str]) -> None:
+        known = {f"sub-{label}" for label in self.about.subjects}
+        for name in sorted(names - known):
+            if name.startswith("sub-"):
+                survey.tell(survey.root / name, Kind.ODD, "is no subject of this dataset", "it is not read")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Part:
+    """What is read of one subject."""
+
+    recording: Recording
+    stimuli: list[Stimulus]
+    files: tuple[Path, ...]
+    remarks: tuple[str, ...]
+
 
 def _version(survey: Survey, names: frozenset[str]) -> str:
     """Version of the copy, empty where it does not say; refuses folders that hold something else."""
@@ -132,7 +189,7 @@ def _version(survey: Survey, names: frozenset[str]) -> str:
     if not doi and not any(root.glob("sub-*/eeg/*_task-rsvp_*")):
         raise UserError(
             f"{root} holds no THINGS-EEG1: neither does dataset_description.json name {_ACCESSION}, nor is "
-            f"there a sub-XX/eeg/sub-XX_task-rsvp_events.tsv; get it from {_ABOUT.source}"
+            f"there a sub-XX/eeg/sub-XX_task-rsvp_events.tsv; get it from {ABOUT.source}"
         )
     version = re.search(r"\.(v\d[\d.]*)$", doi)
     return f" {version[1]}" if version else ""
@@ -152,31 +209,24 @@ def _excluded(survey: Survey) -> dict[str, str]:
     return dict(zip(labels, (note.strip('"') for note in rows["note_IZ"]), strict=True))
 
 
-def _tell_strange_subjects(survey: Survey, names: frozenset[str]) -> None:
-    known = {f"sub-{label}" for label in _ABOUT.subjects}
-    for name in sorted(names - known):
-        if name.startswith("sub-"):
-            survey.tell(survey.root / name, Kind.ODD, "is no subject of this dataset", "it is not read")
-
-
 class _Subject:
     """The files of one subject."""
 
-    def __init__(self, survey: Survey, subject: str, shared: dict[str, Any], excluded: str) -> None:
+    def __init__(self, dataset: ThingsEeg1, survey: Survey, subject: str, excluded: str) -> None:
+        self.about = dataset.about
         self.survey = survey
         self.subject = subject
         self.excluded = excluded
         self.folder = survey.root / f"sub-{subject}" / "eeg"
-        self.shared = shared
-        self.n_train = _N_TRAIN_STOPPED if subject in _STOPPED.subjects else _ABOUT.n_train
+        self.n_train = dataset.n_train_stopped if subject in _STOPPED.subjects else self.about.n_train
         self.has_test = subject not in (*_NO_TEST.subjects, *_STOPPED.subjects)
-        self.n_channels = _N_CHANNELS_WIDE if subject in _WIDE.subjects else _ABOUT.n_channels
+        self.n_channels = _N_CHANNELS_WIDE if subject in _WIDE.subjects else self.about.n_channels
         self.names = survey.names(self.folder)
 
     def file(self, ending: str) -> Path:
         return self.folder / f"sub-{self.subject}_task-rsvp_{ending}"
 
-    def report(self) -> SubjectReport:
+    def report(self, shared: dict[str, Any]) -> SubjectReport:
         for name in sorted(self.names):
             if name.startswith("._"):
                 self.survey.tell(
@@ -184,7 +234,7 @@ class _Subject:
                 )
         if self.excluded:
             self._tell_known(_EXCLUDED, f" ({self.excluded})")
-        self._check_sidecar()
+        self._check_sidecar(shared)
         counts, unit, onsets_s = self._events()
         header, signal_s = self._signal(onsets_s)
         channels = Count(found=header.n_channels if header else None, expected=self.n_channels)
@@ -203,20 +253,68 @@ class _Subject:
             excluded=self.excluded,
         )
 
+    def read(self) -> _Part:
+        """Open the recording, with the markers and stimuli of the event table."""
+        path, table_path = self.file("eeg.vhdr"), self.file("events.tsv")
+        table = self.survey.table(table_path, ["onset", "stim", *(["isteststim"] if self.has_test else [])])
+        if table is None:
+            self.survey.refuse()
+        rows = table.rows[table.rows["stim"].str.fullmatch(_STIMULUS)]
+        unit, _ = self._onsets(table_path, rows["onset"])
+        if not unit:
+            self.survey.refuse()
+        onsets_s = pd.to_numeric(rows["onset"], errors="coerce").to_numpy(np.float64) * _ONSET_UNITS[unit]
+        images = [image.replace("\\", "/").partition("/")[2] for image in rows["stim"]]
+        is_test = (
+            rows["isteststim"] == "1" if self.has_test else pd.Series(False, index=rows.index)
+        ).tolist()
+        blocks = rows["sequencenumber"] if "sequencenumber" in rows else [""] * len(rows)
+        stimuli = [
+            Stimulus(
+                PurePosixPath(image).stem,
+                image,
+                _concept(image),
+                *(("test", "") if test else ("train", block)),
+            )
+            for image, test, block in zip(images, is_test, blocks, strict=True)
+        ]
+        recording = read_recording(path)
+        samples = [
+            nearest_whole(onset_s * recording.rate_hz) for onset_s in np.nan_to_num(onsets_s, nan=-1.0)
+        ]
+        inside = [index for index, sample in enumerate(samples) if 0 <= sample < recording.n_samples]
+        n_lost = table.n_broken + table.ends_within_row + len(table.rows) - len(inside)
+        return _Part(
+            recording=replace(
+                recording,
+                markers=Markers.in_order(
+                    [samples[index] for index in inside], [stimuli[index].stimulus_id for index in inside]
+                ),
+                subject=self.subject,
+            ),
+            stimuli=stimuli,
+            files=(table_path, path, path.with_suffix(".eeg"), path.with_suffix(".vmrk")),
+            remarks=(
+                (f"sub-{self.subject}: {n_lost:,} damaged rows or rows outside the signal are left out",)
+                if n_lost
+                else ()
+            ),
+        )
+
     def _tell_known(self, fault: KnownFault, more: str = "") -> None:
         if self.subject in fault.subjects:
             self.survey.tell(self.folder, Kind.KNOWN, f"{fault.text}{more}", fault.rule)
 
-    def _check_sidecar(self) -> None:
+    def _check_sidecar(self, shared: dict[str, Any]) -> None:
         own = self.file("eeg.json")
-        said = dict(self.shared)
+        said = dict(shared)
         if own.name in self.names or not said:
             said |= self.survey.json(own) or {}
         if not said:
             return
         allowed: dict[str, tuple[Any, ...]] = {
-            "SamplingFrequency": (_ABOUT.rate_hz,),
-            "EEGChannelCount": (_ABOUT.n_channels, self.n_channels),
+            "SamplingFrequency": (self.about.rate_hz,),
+            "EEGChannelCount": (self.about.n_channels, self.n_channels),
             "EEGReference": ("Cz",),
         }
         for key, values in allowed.items():
@@ -235,11 +333,13 @@ class _Subject:
         is_test = rows["isteststim"] == "1" if "isteststim" in rows else pd.Series(False, index=rows.index)
         train, test = images[~is_test], images[is_test]
         repetitions = test.value_counts()
-        n_images, n_repetitions = (_ABOUT.n_test_images, _ABOUT.n_repetitions) if self.has_test else (0, 0)
+        n_images, n_repetitions = (
+            (self.about.n_test_images, self.about.n_repetitions) if self.has_test else (0, 0)
+        )
         pairs = {
             "train trials": (len(train), self.n_train),
             "train images": (train.nunique(), self.n_train),
-            "train concepts": (train.map(_concept).nunique(), _ABOUT.n_concepts),
+            "train concepts": (train.map(_concept).nunique(), self.about.n_concepts),
             "test trials": (len(test), n_images * n_repetitions),
             "test images": (len(repetitions), n_images),
             "test repetitions": (int(repetitions.min()) if len(repetitions) else 0, n_repetitions),
@@ -293,7 +393,7 @@ class _Subject:
             return "", np.empty(0)
         step = float(np.median(steps))
         for unit, seconds in _ONSET_UNITS.items():
-            if abs(step * seconds / _ABOUT.onset_step_s - 1) < 0.1:
+            if abs(step * seconds / self.about.onset_step_s - 1) < 0.1:
                 if unit == "s":
                     self.survey.tell(
                         path, Kind.ODD, "onsets are seconds: somebody converted them", "read as seconds"
@@ -332,9 +432,9 @@ class _Subject:
         except ValueError as error:
             self.survey.tell(path, Kind.ODD, str(error))
             return None, None
-        if header.rate_hz != _ABOUT.rate_hz:
+        if header.rate_hz != self.about.rate_hz:
             self.survey.tell(
-                path, Kind.ODD, f"{header.rate_hz:g} Hz where {_ABOUT.rate_hz:g} Hz were published"
+                path, Kind.ODD, f"{header.rate_hz:g} Hz where {self.about.rate_hz:g} Hz were published"
             )
         if header.marker_file:
             self.survey.size(path.with_name(header.marker_file))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from click.testing import Result
-    from things_tree import Tree
+    from miniatures.things_eeg1 import ThingsEeg1Copy
 
 
 def run(*arguments: object) -> Result:
@@ -27,7 +27,7 @@ def test_list_and_show_tell_what_was_published() -> None:
         assert text in shown
 
 
-def test_a_whole_subject_is_complete_and_an_absent_one_is_not(tree: Tree, tmp_path: Path) -> None:
+def test_a_whole_subject_is_complete_and_an_absent_one_is_not(tree: ThingsEeg1Copy, tmp_path: Path) -> None:
     done = run(
         "validate", "things-eeg1", tree.root, "--subject", "sub-10", "--json", tmp_path / "report.json"
     )
@@ -40,7 +40,7 @@ def test_a_whole_subject_is_complete_and_an_absent_one_is_not(tree: Tree, tmp_pa
     assert json.loads(done.output)["absent_subjects"] == ["11"]
 
 
-def test_each_file_that_is_missing_has_its_line(tree: Tree) -> None:
+def test_each_file_that_is_missing_has_its_line(tree: ThingsEeg1Copy) -> None:
     tree.file("10", "eeg.eeg").unlink()
     done = run("validate", "things-eeg1", tree.root)
     assert done.exit_code == 1

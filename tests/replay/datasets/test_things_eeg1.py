@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from things_tree import N_CHANNELS, N_ROWS, N_STOPPED, NOTES
+from miniatures.things_eeg1 import N_CHANNELS, N_ROWS, N_STOPPED, NOTES
 
 from replay.datasets.catalogue import find_dataset
 from replay.datasets.report import Kind
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from things_tree import Tree
+    from miniatures.things_eeg1 import ThingsEeg1Copy
 
 
 def edit(path: Path, change: Callable[[list[str]], Sequence[str]]) -> None:
@@ -29,18 +29,18 @@ def edit(path: Path, change: Callable[[list[str]], Sequence[str]]) -> None:
     path.write_text("".join(f"{row}\n" for row in change(rows)), newline="\n")
 
 
-def test_a_whole_copy_is_as_published(tree: Tree) -> None:
+def test_a_whole_copy_is_as_published(tree: ThingsEeg1Copy) -> None:
     report = tree.validate("10")
     assert report.is_complete
     assert report.variant == "raw BIDS ds003825 v1.1.0 (event tables: 1, signals: 1)"
     (subject,) = report.subjects
     assert all(count.found == count.expected for count in subject.counts.values())
     assert (subject.counts["train trials"].found, subject.counts["test trials"].found) == (20, 6)
-    assert (subject.onset_unit, subject.last_onset_s, subject.signal_s) == ("ms", 3.0, 4.0)
+    assert (subject.onset_unit, subject.last_onset_s, subject.signal_s) == ("ms", 13.5, 14.5)
     assert not subject.excluded
 
 
-def test_subjects_published_odd_are_handled_by_rule_and_told(tree: Tree) -> None:
+def test_subjects_published_odd_are_handled_by_rule_and_told(tree: ThingsEeg1Copy) -> None:
     report = tree.validate("01", "06", "10", "49")
     assert report.is_complete
     assert all(count.fits for subject in report.subjects for count in subject.counts.values())
@@ -78,14 +78,14 @@ def test_subjects_published_odd_are_handled_by_rule_and_told(tree: Tree) -> None
     ids=["gone", "empty", "pointer", "folder"],
 )
 def test_each_file_that_is_not_there_is_named(
-    tree: Tree, ending: str, damage: Callable[[Path], object], kind: Kind, text: str
+    tree: ThingsEeg1Copy, ending: str, damage: Callable[[Path], object], kind: Kind, text: str
 ) -> None:
     path = tree.file("10", ending)
     damage(path)
     assert (path.relative_to(tree.root).as_posix(), kind, text) in tree.problems()
 
 
-def test_a_link_to_what_was_not_fetched_says_how_to_fetch_it(tree: Tree) -> None:
+def test_a_link_to_what_was_not_fetched_says_how_to_fetch_it(tree: ThingsEeg1Copy) -> None:
     path = tree.file("10", "eeg.eeg")
     path.unlink()
     try:
@@ -97,7 +97,7 @@ def test_a_link_to_what_was_not_fetched_says_how_to_fetch_it(tree: Tree) -> None
     assert f"datalad get {path.name}" in finding.advice
 
 
-def test_signals_that_are_absent_are_told_once_a_subject(tree: Tree) -> None:
+def test_signals_that_are_absent_are_told_once_a_subject(tree: ThingsEeg1Copy) -> None:
     for ending in ("eeg.vhdr", "eeg.eeg", "eeg.vmrk"):
         tree.file("10", ending).unlink()
     (problem,) = tree.problems()
@@ -128,9 +128,9 @@ def swap(old: str, new: str) -> Callable[[list[str]], list[str]]:
         (lambda rows: [rows[0].replace("isteststim", "istest"), *rows[1:]], Kind.ODD, "no column isteststim"),
         (lambda rows: [rows[0].replace("rt", "onset"), *rows[1:]], Kind.ODD, "names a column twice"),
         (lambda rows: ["<!DOCTYPE html>", *rows], Kind.ODD, "has no column onset, stim, isteststim"),
-        (swap("1600\t", "n/a\t"), Kind.ODD, "onset is no onset in 1 of 26 rows, the first 12 ('n/a')"),
-        (swap("1600\t", "1e999\t"), Kind.ODD, "onset is no onset in 1 of 26 rows"),
-        (swap("1600\t", "1400\t"), Kind.ODD, "onsets not later than the one before: 1"),
+        (swap("10100\t", "n/a\t"), Kind.ODD, "onset is no onset in 1 of 26 rows, the first 12 ('n/a')"),
+        (swap("10100\t", "1e999\t"), Kind.ODD, "onset is no onset in 1 of 26 rows"),
+        (swap("10100\t", "9900\t"), Kind.ODD, "onsets not later than the one before: 1"),
         (swap("stimuli\\concept1\\", "..\\..\\"), Kind.ODD, "stim is no stimuli"),
         (swap("concept0_02s", "concept0_01s"), Kind.ODD, "19 train images for 20"),
         (swap("concept0_13s", "concept0_01s"), Kind.ODD, "images both trained on and tested: 1"),
@@ -138,7 +138,7 @@ def swap(old: str, new: str) -> Callable[[list[str]], list[str]]:
     ],
 )
 def test_a_table_that_is_not_as_published_is_told(
-    tree: Tree, change: Callable[[list[str]], Sequence[str]], kind: Kind, text: str
+    tree: ThingsEeg1Copy, change: Callable[[list[str]], Sequence[str]], kind: Kind, text: str
 ) -> None:
     path = tree.file("10", "events.tsv")
     edit(path, change)
@@ -150,31 +150,31 @@ def test_a_table_that_is_not_as_published_is_told(
     ("content", "text"),
     [(b"\xff\xfeo\0n\0", "is no UTF-8 text"), (b"onset\tstim\n\0", "zero bytes"), (b"onset", "first line")],
 )
-def test_a_table_that_is_no_text_is_told(tree: Tree, content: bytes, text: str) -> None:
+def test_a_table_that_is_no_text_is_told(tree: ThingsEeg1Copy, content: bytes, text: str) -> None:
     tree.file("10", "events.tsv").write_bytes(content)
     (problem,) = tree.problems()
     assert text in problem[2]
 
 
-def test_onsets_that_somebody_made_seconds_are_read_as_seconds(tree: Tree) -> None:
+def test_onsets_that_somebody_made_seconds_are_read_as_seconds(tree: ThingsEeg1Copy) -> None:
     def seconds(rows: list[str]) -> list[str]:
         cut = [row.partition("\t") for row in rows[1:]]
         return [rows[0], *(f"{int(onset) / 1000:g}\t{rest}" for onset, _, rest in cut)]
 
     edit(tree.file("10", "events.tsv"), seconds)
     (subject,) = tree.validate().subjects
-    assert (subject.onset_unit, subject.last_onset_s) == ("s", 3.0)
+    assert (subject.onset_unit, subject.last_onset_s) == ("s", 13.5)
     assert [text for *_, text in tree.problems()] == ["onsets are seconds: somebody converted them"]
 
 
 @pytest.mark.parametrize(
     ("n_bytes", "text"),
     [
-        (4 * N_CHANNELS * 3000 + 5, "ends within sample 3,000"),
-        (4 * N_CHANNELS * 2900, "ends at 2.900 s, before 2 of 26 events"),
+        (4 * N_CHANNELS * 13_500 + 5, "ends within sample 13,500"),
+        (4 * N_CHANNELS * 13_400, "ends at 13.400 s, before 2 of 26 events"),
     ],
 )
-def test_a_signal_that_ends_too_early_is_truncated(tree: Tree, n_bytes: int, text: str) -> None:
+def test_a_signal_that_ends_too_early_is_truncated(tree: ThingsEeg1Copy, n_bytes: int, text: str) -> None:
     os.truncate(tree.file("10", "eeg.eeg"), n_bytes)
     assert ("sub-10/eeg/sub-10_task-rsvp_eeg.eeg", Kind.TRUNCATED, text) in tree.problems()
 
@@ -189,10 +189,12 @@ def test_a_signal_that_ends_too_early_is_truncated(tree: Tree, n_bytes: int, tex
         ("Brain Vision", "<html>", "does not begin as a BrainVision header"),
         ("DataFile=", "DataFile=../../../", "names files that cannot be beside it"),
         ("[Common Infos]", "[Common", "cannot be read"),
-        ("NumberOfChannels=63", "NumberOfChannels=63\r\nDataPoints=9000", "4,000 of the 9,000 samples"),
+        ("NumberOfChannels=63", "NumberOfChannels=63\r\nDataPoints=19000", "14,500 of the 19,000 samples"),
     ],
 )
-def test_a_header_that_is_not_as_published_is_told(tree: Tree, old: str, new: str, text: str) -> None:
+def test_a_header_that_is_not_as_published_is_told(
+    tree: ThingsEeg1Copy, old: str, new: str, text: str
+) -> None:
     path = tree.file("10", "eeg.vhdr")
     path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1))
     assert any(text in what for *_, what in tree.problems())
@@ -208,21 +210,21 @@ def test_a_header_that_is_not_as_published_is_told(tree: Tree, old: str, new: st
         (" " * (2 << 20), "too many for such a file"),
     ],
 )
-def test_a_sidecar_that_is_not_as_published_is_told(tree: Tree, content: str, text: str) -> None:
+def test_a_sidecar_that_is_not_as_published_is_told(tree: ThingsEeg1Copy, content: str, text: str) -> None:
     tree.file("10", "eeg.json").write_text(content)
     (problem,) = tree.problems()
     assert problem[0] == "sub-10/eeg/sub-10_task-rsvp_eeg.json"
     assert text in problem[2]
 
 
-def test_one_sidecar_for_all_subjects_suffices(tree: Tree) -> None:
+def test_one_sidecar_for_all_subjects_suffices(tree: ThingsEeg1Copy) -> None:
     tree.file("10", "eeg.json").unlink()
     assert tree.validate().is_complete
     (tree.root / "task-rsvp_eeg.json").unlink()
     assert [kind for _, kind, _ in tree.problems()] == [Kind.MISSING, Kind.MISSING]
 
 
-def test_what_lies_beside_the_dataset_is_told_and_not_read(tree: Tree) -> None:
+def test_what_lies_beside_the_dataset_is_told_and_not_read(tree: ThingsEeg1Copy) -> None:
     (tree.root / "sub-99").mkdir()
     shadow = tree.file("10", "events.tsv").with_name("._sub-10_task-rsvp_events.tsv")
     shadow.write_bytes(b"\x00\x05\x16\x07\xb0")
@@ -232,7 +234,7 @@ def test_what_lies_beside_the_dataset_is_told_and_not_read(tree: Tree) -> None:
     assert any(item.path.endswith(shadow.name) and item.kind is Kind.KNOWN for item in report.findings)
 
 
-def test_whom_the_authors_exclude_is_read_from_the_copy(tree: Tree) -> None:
+def test_whom_the_authors_exclude_is_read_from_the_copy(tree: ThingsEeg1Copy) -> None:
     path = tree.root / "participants.tsv"
     path.write_bytes(path.read_bytes().replace(b"sub-10\t20\tF\t0\tn/a", b"sub-10\t20\tF\t1\tasleep"))
     report = tree.validate("10")
@@ -244,7 +246,7 @@ def test_whom_the_authors_exclude_is_read_from_the_copy(tree: Tree) -> None:
     assert [bool(subject.excluded) for subject in tree.validate("01", "10").subjects] == [True, False]
 
 
-def test_a_folder_of_something_else_is_refused_and_says_which(tree: Tree, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_refused_and_says_which(tree: ThingsEeg1Copy, tmp_path: Path) -> None:
     for folder, text in [
         (tmp_path / "nowhere", "no such folder"),
         (tree.root / "sub-10", "holds no THINGS-EEG1"),
@@ -259,7 +261,7 @@ def test_a_folder_of_something_else_is_refused_and_says_which(tree: Tree, tmp_pa
         tree.dataset.validate(tmp_path, ("10",), lambda: None)
 
 
-def test_whatever_is_cut_from_or_changed_in_a_file_ends_in_a_report(tree: Tree) -> None:
+def test_whatever_is_cut_from_or_changed_in_a_file_ends_in_a_report(tree: ThingsEeg1Copy) -> None:
     """Nothing raises, and a copy that lost cells of its table is never called complete."""
 
     @given(st.sampled_from(["events.tsv", "eeg.vhdr", "eeg.json"]), st.data())

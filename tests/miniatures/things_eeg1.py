@@ -1,4 +1,4 @@
-"""THINGS-EEG1 as it lies on disk, with few trials: names, columns, line ends and sizes are the real ones'."""
+"""THINGS-EEG1: one BrainVision recording and one event table a subject."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replay.datasets import things_eeg1
+import numpy as np
+
+from miniatures import Miniature, write_pictures
 from replay.datasets.report import Kind
-from replay.datasets.things_eeg1 import ThingsEeg1
+from replay.datasets.things_eeg1 import ABOUT, ThingsEeg1
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
-    from replay.datasets.report import Report
 
 N_CONCEPTS, N_BLOCKS, N_TEST_IMAGES, N_REPETITIONS = 5, 4, 3, 2
 N_TRAIN, N_STOPPED = N_CONCEPTS * N_BLOCKS, N_CONCEPTS * 2
 N_ROWS = N_TRAIN + N_TEST_IMAGES * N_REPETITIONS
-N_CHANNELS, FIRST_MS = 63, 500
+N_CHANNELS, FIRST_MS, PAUSE_MS = 63, 9000, 2000  # later than the front end's warm-up; between the blocks
+N_SAMPLES = FIRST_MS + 100 * N_ROWS + PAUSE_MS + 900
 _COLUMNS = """onset duration eventnumber blocksequencenumber isteststim object objectnumber
 presentationnumber sequencenumber stim stimnumber teststimnumber withinsequencenumber istarget stimname
 response rt correct time_stimon time_stimoff stimdur"""
@@ -32,27 +32,21 @@ NOTES = {
 }
 
 
-@dataclass(frozen=True)
-class Tree:
-    """A copy on disk, and what it is of: THINGS-EEG1 with fewer trials."""
-
-    root: Path
-    dataset: ThingsEeg1
+@dataclass(frozen=True, kw_only=True)
+class ThingsEeg1Copy(Miniature):
+    """With the paths of its files."""
 
     def file(self, subject: str, ending: str) -> Path:
         return self.root / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-rsvp_{ending}"
-
-    def validate(self, *subjects: str) -> Report:
-        return self.dataset.validate(self.root, subjects or ("10",), lambda: None)
 
     def problems(self, *subjects: str) -> list[tuple[str, Kind, str]]:
         found = self.validate(*subjects).findings
         return [(item.path, item.kind, item.text) for item in found if item.kind is not Kind.KNOWN]
 
 
-def make_tree(root: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
-    """Write subjects 01, 06, 10 and 49, and have the dataset expect as few trials."""
-    small = things_eeg1._ABOUT.model_copy(
+def write_things_eeg1(folder: Path) -> ThingsEeg1Copy:
+    """Write subjects 01, 06, 10 and 49, and the images."""
+    small = ABOUT.model_copy(
         update={
             "n_train": N_TRAIN,
             "n_concepts": N_CONCEPTS,
@@ -60,10 +54,16 @@ def make_tree(root: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
             "n_repetitions": N_REPETITIONS,
         }
     )
-    monkeypatch.setattr(things_eeg1, "_ABOUT", small)
-    monkeypatch.setattr(things_eeg1, "_N_TRAIN_STOPPED", N_STOPPED)
-    root.mkdir(exist_ok=True)
-    made = Tree(root, ThingsEeg1())
+    root = folder / "copy"
+    root.mkdir(parents=True)
+    made = ThingsEeg1Copy(
+        root=root,
+        dataset=ThingsEeg1(small, N_STOPPED),
+        images=folder / "images",
+        subject="10",
+        speed=8.0,
+    )
+    write_pictures(made.images, (_image(number) for number in range(N_ROWS)))
     description = {"Name": "THINGS-EEG", "DatasetDOI": "10.18112/openneuro.ds003825.v1.1.0"}
     (root / "dataset_description.json").write_text(json.dumps(description))
     (root / "task-rsvp_eeg.json").write_text(json.dumps(_sidecar()))
@@ -87,10 +87,10 @@ def _sidecar() -> dict[str, object]:
     }
 
 
-def _write_subject(tree: Tree, subject: str) -> None:
-    tree.file(subject, "eeg.json").parent.mkdir(parents=True)
-    tree.file(subject, "eeg.json").write_text(json.dumps(_sidecar()))
-    _write_events(tree, subject)
+def _write_subject(copy: ThingsEeg1Copy, subject: str) -> None:
+    copy.file(subject, "eeg.json").parent.mkdir(parents=True)
+    copy.file(subject, "eeg.json").write_text(json.dumps(_sidecar()))
+    _write_events(copy, subject)
     n_channels = 127 if subject == "49" else N_CHANNELS
     stem = f"sub-{subject}_task-rsvp_eeg"
     header = [
@@ -115,33 +115,44 @@ def _write_subject(tree: Tree, subject: str) -> None:
         "[Comment]",
         "[ no = ini",
     ]
-    tree.file(subject, "eeg.vhdr").write_text("\r\n".join(header), encoding="utf-8", newline="")
-    tree.file(subject, "eeg.vmrk").write_text(
+    copy.file(subject, "eeg.vhdr").write_text("\r\n".join(header), encoding="utf-8", newline="")
+    copy.file(subject, "eeg.vmrk").write_text(
         "Brain Vision Data Exchange Marker File, Version 1.0\n\n[Marker Infos]\nMk1=New Segment,,1,1,0\n"
     )
-    n_samples = FIRST_MS + 100 * N_ROWS + 900
-    tree.file(subject, "eeg.eeg").write_bytes(bytes(4 * n_channels * n_samples))
+    rng = np.random.default_rng(int(subject))
+    copy.file(subject, "eeg.eeg").write_bytes(
+        rng.normal(scale=10.0, size=(N_SAMPLES, n_channels)).astype("<f4").tobytes()
+    )
 
 
-def _write_events(tree: Tree, subject: str) -> None:
+def _write_events(copy: ThingsEeg1Copy, subject: str) -> None:
     """The event table, with the columns that the subject's has."""
     columns = [name for name in _COLUMNS.split() if subject not in ("01", "06") or "teststim" not in name]
     n_rows = {"01": N_TRAIN, "06": N_STOPPED}.get(subject, N_ROWS)
     lines = ["\t".join(columns)]
     for number in range(n_rows):
         is_test = number >= N_TRAIN
-        block, concept = divmod(number, N_CONCEPTS)
-        image = (number - N_TRAIN) % N_TEST_IMAGES
-        name = f"concept{image}_13s.jpg" if is_test else f"concept{concept}_{block + 1:02d}s.jpg"
+        image = _image(number)
         cells = dict.fromkeys(columns, "0") | {
-            "onset": str(FIRST_MS + 100 * number),
+            "onset": str(FIRST_MS + 100 * number + PAUSE_MS * is_test),
             "duration": "50",
             "eventnumber": str(number),
             "isteststim": str(int(is_test)),
-            "objectnumber": "-1" if is_test else str(concept),
-            "stim": f"stimuli\\concept{image if is_test else concept}\\{name}",
-            "stimname": name,
-            "teststimnumber": str(image) if is_test else "-1",
+            "objectnumber": "-1" if is_test else str(number % N_CONCEPTS),
+            "sequencenumber": str(number // N_CONCEPTS),
+            "stim": f"stimuli\\{image.replace('/', chr(92))}",
+            "stimname": image.rpartition("/")[2],
+            "teststimnumber": str((number - N_TRAIN) % N_TEST_IMAGES) if is_test else "-1",
         }
         lines.append("\t".join(cells[column] for column in columns))
-    tree.file(subject, "events.tsv").write_text("\n".join(lines) + "\n", newline="\n")
+    copy.file(subject, "events.tsv").write_text("\n".join(lines) + "\n", newline="\n")
+
+
+def _image(number: int) -> str:
+    """Image of an event: each concept once a block, and the test images, of the same concepts, at the end."""
+    if number >= N_TRAIN:
+        concept, name = (number - N_TRAIN) % N_TEST_IMAGES, "13s"
+    else:
+        block, concept = divmod(number, N_CONCEPTS)
+        name = f"{block + 1:02d}s"
+    return f"concept{concept}/concept{concept}_{name}.jpg"

@@ -1,0 +1,87 @@
+"""Each public dataset, as a tiny copy on disk: checked, prepared, fitted, replayed, decoded live."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from live import serve
+from miniatures.things_eeg1 import write_things_eeg1
+
+from replay.cli import replay
+from replay.datasets.catalogue import DATASETS
+from replay.datasets.dataset import Selection
+from replay.trials import TrialSet
+from rtdecode.contracts import Verdict
+from training.cli import train
+from training.data_cli import data
+from training.export import read_decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import click
+    from miniatures import Miniature
+
+WRITERS: tuple[Callable[[Path], Miniature], ...] = (write_things_eeg1,)
+
+
+def run(command: click.Command, *arguments: object) -> str:
+    done = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__.removeprefix("write_"))
+def test_a_copy_goes_all_the_way_to_live_answers(
+    write: Callable[[Path], Miniature], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write(tmp_path / "data")
+    about = made.dataset.about
+    # too few trials to choose a penalty by cross-validation
+    monkeypatch.setenv("RTDECODE_TRAIN_MODEL__PENALTIES", "[1e4]")
+    monkeypatch.setitem(DATASETS, about.name, made.dataset)
+
+    assert "complete, as published" in run(data, "validate", about.name, made.root, "--subject", made.subject)
+    options: list[object] = ["--subject", made.subject]
+    for name, value in (("--variant", made.variant), ("--mask", made.mask)):
+        options += [] if value is None else [name, str(value)]
+    study = tmp_path / "study"
+    run(data, "prepare", about.name, made.root, "--out", study, "--images", made.images, *options)
+    (config,) = study.glob("*.toml")
+    run(train, "fit", config)
+    run(train, "evaluate", config, "--json", tmp_path / "scores.json")
+    assert json.loads((tmp_path / "scores.json").read_text())["n_test"] > 0
+
+    decoder, manifest = read_decoder(config.with_suffix(".onnx"))
+    assert manifest.provenance.dataset.startswith(about.title)
+    assert manifest.provenance.subjects == (made.subject,)
+    assert not manifest.simulated
+    chosen = Selection(subjects=(made.subject,), variant=made.variant, mask=made.mask)
+    recording = made.dataset.open(made.root, chosen).recording(made.session, made.run)
+    answers = serve(recording, config.with_suffix(".onnx"), speed=made.speed)
+    trials = TrialSet.open(study / "trials")
+    mine = (trials.trials["session"] == recording.session) & (
+        trials.trials["run"] == (recording.run or recording.name)
+    )
+    offline = trials.select(mine.to_numpy(bool))
+    live = {message.onset_sample: embedding for message, embedding in answers.embeddings.values()}
+    assert set(offline.trials["onset_sample"]) <= set(live)
+    predicted = decoder.predict(offline)
+    found = np.array([live[onset] for onset in offline.trials["onset_sample"]])
+    assert np.max(np.abs(found - predicted) / decoder.predict(trials).std(axis=0)) <= 1e-4
+    assert answers.accounts.n_open == 0
+    assert answers.accounts.requests[Verdict.EMITTED] == len(live)
+
+    for name in ("session", "run"):
+        options += [f"--{name}", value] if (value := getattr(made, name)) else []
+    options += ["--through", config.with_suffix(".onnx"), "--out", tmp_path / "virtual"]
+    run(replay, made.root, "--dataset", about.name, *options, "--table", study / "stimuli.csv")
+    (virtual,) = (tmp_path / "virtual").glob("*.npy")
+    np.testing.assert_array_equal(
+        np.load(virtual), [embedding for _, embedding in answers.embeddings.values()]
+    )

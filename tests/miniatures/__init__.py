@@ -1,0 +1,48 @@
+"""Public datasets as they lie on disk, with few trials: names, keys, shapes and types are the real ones'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from replay.datasets.dataset import Dataset
+    from replay.datasets.report import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miniature:
+    """A copy on disk, the images that were shown, and the dataset that expects as few trials.
+
+    ``subject``, ``session`` and ``run`` name a recording to replay, ``speed`` times as fast as recorded;
+    ``variant`` and ``mask`` are what ``rtdecode data prepare`` needs to be told.
+    """
+
+    root: Path
+    dataset: Dataset
+    images: Path
+    subject: str
+    session: str | None = None
+    run: str | None = None
+    variant: str | None = None
+    mask: Path | None = None
+    speed: float = 1.0
+
+    def validate(self, *subjects: str) -> Report:
+        return self.dataset.validate(self.root, subjects or (self.subject,), lambda: None)
+
+
+def write_pictures(folder: Path, names: Iterable[str]) -> None:
+    """Pictures that an encoder can tell apart, at these paths under a folder."""
+    for number, name in enumerate(sorted(set(names))):
+        rng = np.random.default_rng(number)
+        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(coarse).resize((64, 64)).save(path)
