@@ -12,7 +12,7 @@ _path = click.Path(path_type=Path)
 
 @click.group()
 def bench() -> None:
-    """Measure the service on this machine, with SIMULATED signals over loopback."""
+    """Measure on this machine, with SIMULATED signals: the service over loopback, and preparing."""
 
 
 @bench.command()
@@ -121,6 +121,39 @@ def soak(json_path: Path | None, **settings: object) -> None:
         sys.exit(1)
 
 
+@bench.command()
+@click.option("--minutes", type=click.FloatRange(min=0.3), default=10.0, show_default=True)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How often each way has its turn; what is told is the median.",
+)
+@click.option("--alone", is_flag=True, help="Leave MNE out, which holds the whole recording in memory.")
+@click.option(
+    "--min-ratio",
+    type=float,
+    default=3.0,
+    show_default=True,
+    help="How many times as fast as MNE's defaults it must be.",
+)
+@click.option(
+    "--max-rss-gb", type=float, default=1.5, show_default=True, help="Resident memory that it may take."
+)
+@click.option("--json", "json_path", type=_path, help="Write the results here too, for machines.")
+def prepare(json_path: Path | None, **settings: object) -> None:
+    """Make windows of 272 channels of MEG at 1200 Hz, from disk to disk, on one thread, beside MNE.
+
+    The recording is made first, in the folder for temporary files (80 MB a minute), and removed at the end.
+    Ends with exit code 1 if anything does not hold.
+    """
+    from training.bench.preparing import PrepareSettings, report
+
+    if not report(PrepareSettings(**settings), json_path):  # type: ignore[arg-type]
+        sys.exit(1)
+
+
 @bench.command(hidden=True)
 @click.argument("sending", type=_path)
 @click.argument("record", type=_path)
@@ -158,3 +191,17 @@ def peer(sending: Path, decoder: Path, address: str, warmup_trials: int) -> None
     from training.bench.sending import Sending
 
     follow(Sending.model_validate_json(sending.read_bytes()), decoder, Publisher(address), warmup_trials)
+
+
+@bench.command(hidden=True)
+@click.argument("way")
+@click.argument("recording", type=_path)
+@click.argument("output", type=_path)
+def prepare_once(way: str, recording: Path, output: Path) -> None:
+    """Make windows of RECORDING in one WAY, and write them, and what they took, into the folder OUTPUT."""
+    import json
+    from dataclasses import asdict
+
+    from training.bench.ways import RUN, Way, take
+
+    (output / RUN).write_text(json.dumps(asdict(take(Way(way), recording, output))), encoding="utf-8")

@@ -24,10 +24,23 @@ _MEANING = {
     "bus": "sealed message to receipt",
 }
 
+_WAYS = {
+    "rtdecode": "rtdecode",
+    "mne": "MNE's defaults",
+    "mne-iir": "MNE, causal IIR",
+}
+
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+def progress(
+    said: str = "SIMULATED signals over loopback: latencies, no decoding",
+) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     """Progress bars on standard error, and the word that all is simulated.
+
+    Parameters
+    ----------
+    said
+        That word.
 
     Yields
     ------
@@ -35,7 +48,7 @@ def progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     take the receiving thread's time when an answer comes.
     """
     console = Console(stderr=True)
-    console.print("[yellow]SIMULATED signals over loopback: latencies, no decoding[/yellow]", highlight=False)
+    console.print(f"[yellow]{said}[/yellow]", highlight=False)
     columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
     disable = not console.is_terminal
     with Progress(*columns, console=console, auto_refresh=False, disable=disable) as bars:
@@ -104,15 +117,7 @@ def _caption(result: dict[str, Any]) -> str:
 
 def soak_tables(result: dict[str, Any]) -> list[Table]:
     """Tables of ``bench soak``'s result: what must hold, and latency over the run."""
-    bars = Table(
-        "what must hold",
-        "",
-        "found",
-        title=f"rtdecode bench soak (SIMULATED): {result['settings']['minutes']:g} minutes",
-        title_justify="left",
-    )
-    for name, bar in result["bars"].items():
-        bars.add_row(name, "[green]yes[/green]" if bar["held"] else "[red]no[/red]", bar["found"])
+    bars = _bars(result, f"rtdecode bench soak (SIMULATED): {result['settings']['minutes']:g} minutes")
     latency = Table("from", "trials", "compute p50", "p99", "overhead p50", "p99 ms", title="Latency")
     for one in result["latency"]:
         compute, overhead = one["compute_ms"], one["overhead_ms"]
@@ -122,3 +127,38 @@ def soak_tables(result: dict[str, Any]) -> list[Table]:
             *(f"{group[key]:.2f}" for group in (compute, overhead) for key in ("p50", "p99")),
         )
     return [bars, latency]
+
+
+def prepare_tables(result: dict[str, Any]) -> list[Table]:
+    """Tables of ``bench prepare``'s result: what each way took, and what must hold."""
+    recording = result["recording"]
+    taken = Table(
+        "from disk to disk",
+        "s",
+        "least, most",
+        "ratio",
+        "of a core",
+        "peak MiB",
+        "windows",
+        title=f"rtdecode bench prepare (SIMULATED): {recording['minutes']:g} minutes of "
+        f"{recording['channels']} channels at {recording['rate_hz']:g} Hz, {recording['mb']:.0f} MiB",
+        title_justify="left",
+    )
+    for name, one in result["ways"].items():
+        taken.add_row(
+            _WAYS[name],
+            f"{one['seconds']:.2f}",
+            f"{min(one['runs_s']):.2f}, {max(one['runs_s']):.2f}",
+            f"{result['ratios'].get(name, 1.0):.2f}",
+            f"{one['cpu_share']:.0%}",
+            f"{one['peak_rss_mb']:.0f}",
+            str(one["windows"]),
+        )
+    return [taken, _bars(result, None)]
+
+
+def _bars(result: dict[str, Any], title: str | None) -> Table:
+    bars = Table("what must hold", "", "found", title=title, title_justify="left")
+    for name, bar in result["bars"].items():
+        bars.add_row(name, "[green]yes[/green]" if bar["held"] else "[red]no[/red]", bar["found"])
+    return bars
