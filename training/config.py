@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from replay.datasets.bids import EventColumns, open_bids
 from replay.datasets.catalogue import find_dataset
 from replay.datasets.dataset import Selection
 from replay.recordings import read_recording
@@ -119,6 +120,41 @@ class DatasetEntry(_Section):
         return dataset.open(
             self.root,
             Selection(subjects=dataset.select(self.subjects), variant=self.variant, mask=self.mask),
+        )
+
+
+class BidsEntry(_Section):
+    """``[bids]``: a lab's own EEG or MEG dataset in BIDS, in place of ``[[recordings]]``.
+
+    Parameters
+    ----------
+    root
+        Folder of the dataset.
+    subjects, task, datatype, units
+        See :func:`replay.datasets.bids.open_bids`.
+    stimulus, image, concept, split
+        Columns of its events, see :class:`replay.datasets.bids.EventColumns`.
+    """
+
+    root: Path
+    subjects: tuple[str, ...] = ()
+    task: str | None = None
+    datatype: Literal["eeg", "meg"] | None = None
+    units: str | None = None
+    stimulus: str
+    image: str | None = None
+    concept: str | None = None
+    split: str | None = None
+
+    def open(self) -> Content:
+        """Open the recordings."""
+        return open_bids(
+            self.root,
+            EventColumns(stimulus=self.stimulus, image=self.image, concept=self.concept, split=self.split),
+            subjects=self.subjects,
+            task=self.task,
+            datatype=self.datatype,
+            units=self.units,
         )
 
 
@@ -280,6 +316,7 @@ class TrainConfig(FileSettings):
         "recordings.events",
         "dataset.root",
         "dataset.mask",
+        "bids.root",
         "markers.table",
     )
 
@@ -288,6 +325,7 @@ class TrainConfig(FileSettings):
     origin: str | None = None
     recordings: tuple[RecordingEntry, ...] = ()
     dataset: DatasetEntry | None = None
+    bids: BidsEntry | None = None
     markers: MarkerTable
     signal: SignalSettings
     targets: TargetSettings = TargetSettings()
@@ -297,8 +335,8 @@ class TrainConfig(FileSettings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if bool(self.recordings) == (self.dataset is not None):
-            raise ValueError("give either [[recordings]] or a [dataset]")
+        if sum(map(bool, (self.recordings, self.dataset, self.bids))) != 1:
+            raise ValueError("give one of [[recordings]], [dataset] and [bids]")
         return self
 
     @model_validator(mode="after")
@@ -333,9 +371,10 @@ class TrainConfig(FileSettings):
         UserError
             If one is missing or damaged.
         """
-        if self.dataset is None:
+        copy = self.dataset or self.bids
+        if copy is None:
             return Source(tuple(entry.open() for entry in self.recordings))
-        content = self.dataset.open()
+        content = copy.open()
         variant = content.variant
         cautions = [text for text in (variant.caution, variant.no_amounts) if text]
         return Source(
@@ -365,9 +404,9 @@ class TrainConfig(FileSettings):
             "markers": self.markers.model_dump(mode="json", exclude=elsewhere),
             "signal": self.signal.model_dump(mode="json"),
         }
-        if self.dataset is not None:
-            parts["dataset"] = self.dataset.model_dump(mode="json", exclude={"root", "mask"})
-            parts["dataset"]["files"] = [_file(path, self.output) for path in self.dataset.open().files]
+        if (copy := self.dataset or self.bids) is not None:
+            parts["copy"] = copy.model_dump(mode="json", exclude={"root", "mask"})
+            parts["copy"]["files"] = [_file(path, self.output) for path in copy.open().files]
         for entry, recording in zip(self.recordings, parts["recordings"], strict=True):
             beside = {"mask": entry.mask, "events": entry.events}
             recording["files"] = _files(entry.path, self.output)

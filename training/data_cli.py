@@ -1,9 +1,10 @@
-"""``rtdecode data prepare``: a public dataset becomes a study that can be fitted."""
+"""``rtdecode data prepare`` and ``bids``: a dataset becomes a study that can be fitted."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replay.data_cli import data
+from replay.datasets.bids import EventColumns, open_bids
 from replay.datasets.catalogue import find_dataset
 from replay.datasets.dataset import Selection
 from rtdecode.errors import UserError
@@ -22,35 +24,43 @@ from training.study import prepare_study, remark
 if TYPE_CHECKING:
     import pandas as pd
 
-    from replay.datasets.dataset import Dataset
+    from replay.datasets.dataset import Content
 
 __all__ = ["data"]
 
 _TABLE = "stimuli.csv"
 
 
-@data.command("prepare")
-@click.argument("name")
-@click.argument("root", type=click.Path(path_type=Path))
-@click.option(
+_out = click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
     help="New folder for the study: its TOML file, table of stimuli and trials.",
 )
-@click.option(
+_subjects = click.option(
     "--subject", "subjects", multiple=True, help="Only this subject, e.g. 10; may be given more than once."
 )
+_images = click.option(
+    "--images", type=click.Path(path_type=Path), help="Folder of the images that were shown: data show NAME."
+)
+_json = click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write what came of it here too."
+)
+
+
+@data.command("prepare")
+@click.argument("name")
+@click.argument("root", type=click.Path(path_type=Path))
+@_out
+@_subjects
 @click.option("--variant", help="In which form, where the folder holds several.")
 @click.option(
     "--mask",
     type=click.Path(path_type=Path),
     help="fMRI: image whose voxels above zero are the channels; {subject} stands for the label.",
 )
-@click.option(
-    "--images", type=click.Path(path_type=Path), help="Folder of the images that were shown: data show NAME."
-)
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write what came of it here too.")
+@_images
+@_json
 def prepare_command(
     name: str,
     root: Path,
@@ -68,49 +78,109 @@ def prepare_command(
     with "rtdecode train fit" and "evaluate". The copy is not changed.
     """
     dataset = find_dataset(name)
+    _check_new(out)
+    chosen = dataset.select(subjects)
+    content = dataset.open(root, Selection(subjects=chosen, variant=variant, mask=mask))
+    whose = "all" if chosen == dataset.about.subjects else "-".join(chosen)
+    source = {
+        "name": dataset.about.name,
+        "root": _seen_from(root, out),
+        "subjects": list(chosen),
+        "variant": content.variant.name,
+        "mask": None if mask is None else _seen_from(mask, out),
+    }
+    origin = f"{dataset.about.title}, {content.variant.name}"
+    _write_study(
+        out, f"{dataset.about.name}-{whose}", origin, content, {"dataset": source}, images, json_path
+    )
+
+
+@data.command("bids")
+@click.argument("root", type=click.Path(path_type=Path))
+@_out
+@click.option("--stimulus", required=True, help="Column of events.tsv that says what was shown.")
+@click.option("--image", help="Column of its picture's file.  [default: --stimulus, where that is a picture]")
+@click.option("--concept", help="Column that says what it shows.")
+@click.option("--split", help="Column that says train or test, or whether it is for the test (0 or 1).")
+@click.option("--task", help="Only recordings of this task; needed where there are several.")
+@click.option("--datatype", type=click.Choice(["eeg", "meg"]), help="Only these.")
+@click.option("--units", help="Unit of channels whose file does not say, e.g. uV.")
+@_subjects
+@_images
+@_json
+def bids_command(
+    root: Path,
+    out: Path,
+    stimulus: str,
+    image: str | None,
+    concept: str | None,
+    split: str | None,
+    task: str | None,
+    datatype: str | None,
+    units: str | None,
+    subjects: tuple[str, ...],
+    images: Path | None,
+    json_path: Path | None,
+) -> None:
+    """Cut your own EEG or MEG dataset in BIDS, in the folder ROOT, into windows, ready to be fitted.
+
+    As "prepare" does with public ones. Its events.tsv say what was shown: name the columns. Without a --split
+    the last session, or the last runs of an only one, are the test.
+    """
+    _check_new(out)
+    columns = EventColumns(stimulus=stimulus, image=image, concept=concept, split=split)
+    content = open_bids(root, columns, subjects=subjects, task=task, datatype=datatype, units=units)
+    source = {
+        "root": _seen_from(root, out),
+        "subjects": list(subjects) or None,
+        "task": task,
+        "datatype": datatype,
+        "units": units,
+        **columns.model_dump(),
+    }
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip("-._") or "bids"
+    _write_study(out, name, root.resolve().name, content, {"bids": source}, images, json_path)
+
+
+def _check_new(out: Path) -> None:
     if out.exists():
         raise UserError(
             f"{out} exists already: run 'rtdecode train prepare' on its TOML file, or name another folder"
         )
     check_writable(out)
-    chosen = dataset.select(subjects)
-    content = dataset.open(root, Selection(subjects=chosen, variant=variant, mask=mask))
-    stimuli = _placed(content.stimuli, images, out)
-    config = out / f"{_study_name(dataset, chosen)}.toml"
+
+
+def _write_study(
+    out: Path,
+    name: str,
+    origin: str,
+    content: Content,
+    source: dict[str, dict[str, Any]],
+    images: Path | None,
+    json_path: Path | None,
+) -> None:
+    """Write the table and the TOML file of a study, and prepare it; a failure leaves nothing."""
     signal = signal_preset(content.variant, content.recordings[0])
+    has_split = {"train", "test"} <= set(content.stimuli["split"])
+    config = out / f"{name}.toml"
     text = _toml(
         {
-            "": {
-                "name": config.stem,
-                "origin": f"{dataset.about.title}, {content.variant.name}",
-                "output": ".",
-            },
-            "dataset": {
-                "name": dataset.about.name,
-                "root": _seen_from(root, out),
-                "subjects": list(chosen),
-                "variant": content.variant.name,
-                "mask": None if mask is None else _seen_from(mask, out),
-            },
+            "": {"name": name, "origin": origin, "output": "."},
+            **source,
             "markers": {"table": _TABLE},
             "signal": signal.model_dump(mode="json", exclude_defaults=True),
             "model": {"baseline_s": baseline_preset(signal)},
-            "split": {"column": "split_original"},
+            "split": {"column": "split_original" if has_split else "split_future_session"},
         }
     )
     try:
-        write_file(out / _TABLE, stimuli.to_csv(index=False))
+        write_file(out / _TABLE, _placed(content.stimuli, images, out).to_csv(index=False))
         write_file(config, text)
         prepare_study(TrainConfig.load(config), json_path)
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise
     remark(f"next: rtdecode train fit {config}")
-
-
-def _study_name(dataset: Dataset, subjects: tuple[str, ...]) -> str:
-    whose = "all" if subjects == dataset.about.subjects else "-".join(subjects)
-    return f"{dataset.about.name}-{whose}"
 
 
 def _placed(stimuli: pd.DataFrame, images: Path | None, out: Path) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from rtdecode.errors import UserError
 from rtdecode.sources.metadata import parse_unit, type_from_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -244,6 +244,21 @@ def _channels(
         channels.append(Channel(name=name, type=type_, unit=unit, position_m=_position_m(raw.info, i)))
         factors.append(factor)
     return tuple(channels), np.asarray(factors)
+
+
+def channels_as_said(channels: Sequence[Channel], info: Any) -> tuple[Channel, ...]:
+    """Channels with the types and positions that MNE's ``info`` has of the same names, as from sidecars."""
+    import mne
+
+    index_of = {name: index for index, name in enumerate(info["ch_names"])}
+    said = []
+    for channel in channels:
+        if (index := index_of.get(channel.name)) is not None:
+            kind = _TYPES.get(mne.channel_type(info, index), channel.type)
+            position_m = _position_m(info, index) or channel.position_m
+            channel = channel.model_copy(update={"type": kind, "position_m": position_m})
+        said.append(channel)
+    return tuple(said)
 
 
 def _from_texts(

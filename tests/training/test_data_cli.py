@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from miniatures.own_bids import write_own_bids
 from miniatures.things_eeg1 import ThingsEeg1Copy, write_things_eeg1
 
 from replay.datasets.catalogue import DATASETS
@@ -79,3 +80,21 @@ def test_what_it_cannot_do_it_refuses_and_leaves_nothing(
     with pytest.raises(UserError, match=text):
         prepare(copy, copy.root.parent / "study", *options)
     assert sorted(copy.root.parent.rglob("*")) == before
+
+
+def test_a_lab_s_own_dataset_becomes_a_study(tmp_path: Path) -> None:
+    pytest.importorskip("mne_bids", reason="needs the extra 'data'")
+    root = write_own_bids(tmp_path / "lab")
+    study = tmp_path / "study"
+    columns = ["--stimulus", "stim_file", "--concept", "concept", "--split", "is_test"]
+    done = CliRunner().invoke(
+        data, ["bids", str(root), "--out", str(study), *columns], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    config = TrainConfig.load(study / "lab.toml")
+    assert config.split.column == "split_original"
+    trials = TrialSet.open(config.trials_path)
+    assert trials.extras["preparation_sha256"] == config.preparation_sha256()
+    assert trials.trials["stimulus_id"].tolist() == ["cat_01", "dog_01", "cat_02"] * 4
+    assert trials.trials["split_original"].tolist() == ["train", "train", "test"] * 4
+    assert trials.trials["split_concept_disjoint"].tolist() == ["excluded", "train", "test"] * 4

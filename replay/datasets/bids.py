@@ -1,0 +1,223 @@
+"""Any lab's own EEG or MEG dataset in BIDS: which column of its events holds the stimulus, which the split.
+
+mne-bids finds the files and reads the sidecars (channel types, electrode positions); samples and units are
+read as of any recording.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from replay.datasets.dataset import Content, Form, Stimulus, Variant, stimulus_table
+from replay.datasets.survey import Survey
+from replay.recordings import Markers, read_recording
+from replay.recordings.mne_raw import channels_as_said
+from rtdecode.contracts import Contract
+from rtdecode.errors import UserError, shorten
+from rtdecode.signal.alignment import nearest_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from replay.recordings import Recording
+
+_ENDINGS = (".vhdr", ".edf", ".bdf", ".set", ".fif")
+_NOTHING = ("", "n/a")
+_SIDES = {"train": "train", "0": "train", "false": "train", "test": "test", "1": "test", "true": "test"}
+"""What a cell of the split's column may say; anything else is on neither side."""
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_RAW = Variant(name="raw", form=Form.CONTINUOUS, layout=(), signs=())
+
+
+class EventColumns(Contract):
+    """Columns of ``events.tsv``.
+
+    Parameters
+    ----------
+    stimulus
+        What was shown. A path of a picture stands for that picture's name without folder and ending; a row
+        that says nothing, or ``n/a``, is no stimulus.
+    image
+        Its picture's file, relative to a folder of images; by default what ``stimulus`` says where that is a
+        picture.
+    concept
+        What it shows; by default nothing is known of that.
+    split
+        ``train`` or ``test``, or whether it is a test stimulus (0 or 1, false or true); by default nothing.
+    """
+
+    stimulus: str
+    image: str | None = None
+    concept: str | None = None
+    split: str | None = None
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Those that are needed."""
+        return tuple(name for name in (self.stimulus, self.image, self.concept, self.split) if name)
+
+
+def open_bids(
+    root: Path,
+    columns: EventColumns,
+    *,
+    subjects: Sequence[str] = (),
+    task: str | None = None,
+    datatype: str | None = None,
+    units: str | None = None,
+) -> Content:
+    """Open the EEG or MEG recordings of a BIDS dataset, their markers taken from ``events.tsv``.
+
+    A marker stands at the sample nearest to the event's ``onset`` (seconds from the recording's first
+    sample), ties to the earlier.
+
+    Parameters
+    ----------
+    root
+        Folder of the dataset.
+    columns
+        What its events are called.
+    subjects
+        Labels; all where none is named.
+    task, datatype
+        Only these; needed where a recording has several.
+    units
+        Unit of the channels whose file does not say theirs, e.g. ``"uV"``.
+
+    Raises
+    ------
+    UserError
+        If there is no such recording, an events table or one of its columns is missing, or a file is damaged.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; name the one that holds dataset_description.json")
+    survey = Survey(root, "restore it, or name the dataset's folder")
+    parts = [_read(survey, path, columns, units) for path in _find(root, subjects, task, datatype)]
+    return Content(
+        variant=_RAW,
+        recordings=tuple(part.recording for part in parts),
+        stimuli=stimulus_table(stimulus for part in parts for stimulus in part.stimuli),
+        files=tuple(file for part in parts for file in part.files),
+        remarks=tuple(remark for part in parts for remark in part.remarks),
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Part:
+    """What is read of one recording."""
+
+    recording: Recording
+    stimuli: list[Stimulus]
+    files: tuple[Path, ...]
+    remarks: tuple[str, ...]
+
+
+def _mne_bids() -> Any:
+    try:
+        import mne_bids
+    except ImportError as error:
+        raise UserError("BIDS needs the extra data; install it: uv sync --extra data") from error
+    return mne_bids
+
+
+def _find(root: Path, subjects: Sequence[str], task: str | None, datatype: str | None) -> list[Any]:
+    """Paths of the recordings, in the order of subject, session and run."""
+    kinds = ("eeg", "meg") if datatype is None else (datatype,)
+    with _quiet():
+        paths = _mne_bids().find_matching_paths(
+            root,
+            subjects=[name.removeprefix("sub-") for name in subjects] or None,
+            tasks=task,
+            suffixes=list(kinds),
+            datatypes=list(kinds),
+            extensions=list(_ENDINGS),
+        )
+    # a recording in parts is opened by its first one
+    found = [path for path in paths if path.split in (None, "01")]
+    if not found:
+        what = " ".join(filter(None, [", ".join(subjects), task, " or ".join(kinds)]))
+        raise UserError(
+            f"{root}: no recording of {what} in it ({', '.join(_ENDINGS)}); check --subject and --task"
+        )
+    tasks = sorted({str(path.task) for path in found})
+    if len(tasks) > 1:
+        raise UserError(f"{root}: has the tasks {shorten(tasks)}; name one (--task)")
+    return sorted(found, key=lambda path: (path.subject, path.session or "", path.run or ""))
+
+
+def _read(survey: Survey, path: Any, columns: EventColumns, units: str | None) -> _Part:
+    mne_bids = _mne_bids()
+    with _quiet():
+        events = path.find_matching_sidecar(suffix="events", extension=".tsv", on_error="ignore")
+    if events is None:
+        raise UserError(f"{path.fpath}: has no events.tsv beside it; which stimuli were shown is not known")
+    table = survey.table(events, ["onset", *columns.all])
+    if table is None:
+        survey.refuse()
+    recording = read_recording(path.fpath, units=units)
+    try:
+        with _quiet():
+            said = mne_bids.read_raw_bids(path, verbose="error").info
+    except Exception as error:  # whatever its sidecars lead mne-bids to
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(f"{path.fpath}: its sidecars cannot be read ({reason}); mend them") from error
+
+    rows = table.rows[~table.rows[columns.stimulus].str.strip().isin(_NOTHING)]
+    onsets_s = pd.to_numeric(rows["onset"], errors="coerce").to_numpy(np.float64)
+    stimuli = [_stimulus(row, columns) for _, row in rows.iterrows()]
+    samples = [nearest_whole(onset_s * recording.rate_hz) for onset_s in np.nan_to_num(onsets_s, nan=-1.0)]
+    inside = [index for index, sample in enumerate(samples) if 0 <= sample < recording.n_samples]
+    n_lost = table.n_broken + table.ends_within_row + len(rows) - len(inside)
+    return _Part(
+        recording=replace(
+            recording,
+            channels=channels_as_said(recording.channels, said),
+            markers=Markers.in_order(
+                [samples[index] for index in inside], [stimuli[index].stimulus_id for index in inside]
+            ),
+            subject=path.subject,
+            session=path.session or "",
+            run=path.run or "",
+        ),
+        stimuli=stimuli,
+        files=(path.fpath, events),
+        remarks=(
+            (f"{events.name}: {n_lost} damaged rows or events outside the signal are left out",)
+            if n_lost
+            else ()
+        ),
+    )
+
+
+def _stimulus(row: pd.Series[str], columns: EventColumns) -> Stimulus:
+    said = row[columns.stimulus].strip().replace("\\", "/")
+    is_picture = PurePosixPath(said).suffix.lower() in _PICTURES
+    image = row[columns.image].strip().replace("\\", "/") if columns.image else said if is_picture else ""
+    return Stimulus(
+        stimulus_id=PurePosixPath(said).stem if is_picture else said,
+        image="" if image in _NOTHING else image,
+        concept_id=_cell(row, columns.concept),
+        split=_SIDES.get(_cell(row, columns.split).casefold(), ""),
+    )
+
+
+def _cell(row: pd.Series[str], column: str | None) -> str:
+    text = row[column].strip() if column else ""
+    return "" if text in _NOTHING else text
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let mne-bids warn nobody: what matters of it is an error here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

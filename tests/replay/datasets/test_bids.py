@@ -1,0 +1,98 @@
+"""Which column of a lab's own events holds the stimulus, which the split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from miniatures.own_bids import EVENTS, events, write_own_bids
+
+from replay.datasets.bids import EventColumns, open_bids
+from rtdecode.contracts import ChannelType, Unit
+from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("mne_bids", reason="needs the extra 'data'")
+
+COLUMNS = EventColumns(stimulus="stim_file", concept="concept", split="is_test")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_own_bids(tmp_path / "lab")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_markers_are_the_stimuli_of_the_named_columns(root: Path) -> None:
+    content = open_bids(root, COLUMNS)
+    assert [(one.subject, one.session) for one in content.recordings] == [
+        ("01", "a"), ("01", "b"), ("02", "a"), ("02", "b"),
+    ]  # fmt: skip
+    recording = content.recordings[0]
+    assert recording.rate_hz == 250
+    assert recording.markers.label == ("cat_01", "dog_01", "cat_02")
+    assert recording.markers.sample.tolist() == [3000, 3126, 3625]
+    assert content.stimuli.to_dict("list") == {
+        "stimulus_id": ["cat_01", "dog_01", "cat_02"],
+        "label": ["cat_01", "dog_01", "cat_02"],
+        "image": ["animals/cat_01.jpg", "animals/dog_01.jpg", "animals/cat_02.jpg"],
+        "concept_id": ["cat", "dog", "cat"],
+        "split": ["train", "train", "test"],
+        "block": ["", "", ""],
+    }
+    assert not content.remarks
+
+
+def test_sidecars_say_what_channels_are_and_where(root: Path) -> None:
+    (recording, _) = open_bids(root, COLUMNS, subjects=["sub-02"]).recordings
+    types = {channel.name: (channel.type, channel.unit) for channel in recording.channels}
+    assert types == {
+        "Cz": (ChannelType.EEG, Unit.VOLT),
+        "Oz": (ChannelType.EEG, Unit.VOLT),
+        "E1": (ChannelType.EOG, Unit.VOLT),
+    }
+    cz, oz, _ = recording.channels
+    assert cz.position_m is not None
+    assert oz.position_m is not None
+    assert cz.position_m[2] > oz.position_m[2]
+    assert oz.position_m[1] < cz.position_m[1]
+
+
+def test_events_outside_the_signal_are_left_out_and_told(root: Path) -> None:
+    path = events(root, "01", "a")
+    path.write_text(EVENTS + "900\t0.1\tshow\tanimals\\cat_03.jpg\tcat\t0\nn/a\t0\tshow\tx.png\tn/a\t0\n")
+    content = open_bids(root, COLUMNS, subjects=["01"])
+    assert len(content.recordings[0].markers) == 3
+    (remark,) = content.remarks
+    assert "2 damaged rows or events outside the signal" in remark
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "text"),
+    [
+        (lambda root: events(root, "01", "a").unlink(), {}, "no events.tsv beside it"),
+        (lambda _: None, {"columns": EventColumns(stimulus="picture")}, "has no column picture"),
+        (lambda _: None, {"task": "rest"}, "no recording of rest eeg or meg"),
+        (lambda _: None, {"subjects": ["03"]}, "no recording of 03 eeg or meg"),
+        (
+            lambda root: events(root, "01", "a").write_text(
+                EVENTS.replace("cat_01.jpg\tcat", "cat_01.jpg\tdog")
+            ),
+            {},
+            "stimulus cat_01 is .* in one place and .* in another",
+        ),
+    ],
+    ids=["events", "column", "task", "subject", "contradiction"],
+)
+def test_what_is_missing_is_said_in_one_line(root: Path, change: object, options: dict, text: str) -> None:
+    change(root)
+    columns = options.pop("columns", COLUMNS)
+    with pytest.raises(UserError, match=text):
+        open_bids(root, columns, **options)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        open_bids(tmp_path / "nowhere", COLUMNS)
