@@ -36,7 +36,8 @@ class LslPlayer:
     Each chunk is pushed when its last sample is due by ``pylsl.local_clock()``, whatever the chunks before
     did, so that the pace never drifts. A marker is pushed right before the chunk that holds its sample, and
     is stamped with the time at which that was taken: its stamp on the grid, and, of original stamps, the line
-    through them. Faults change that, and the streams' descriptions name them.
+    through them. One that happened off its sample is stamped with its own time, and not pushed before that.
+    Faults change that, and the streams' descriptions name them.
 
     Parameters
     ----------

@@ -215,7 +215,7 @@ class Programme:
         return samples
 
     def events(self, loaded: Iterable[tuple[Batch, NDArray[np.float64]]]) -> Iterator[Event]:
-        """All that happens, in order; a marker just before the chunk that holds its sample.
+        """All that happens, in order; a marker just before its sample's chunk, if it was by then.
 
         Parameters
         ----------
@@ -303,14 +303,16 @@ class Programme:
 
     def _marks(self, lap: int) -> Marks:
         """The markers of one round, in the order in which they are sent."""
-        sample = self.recording.markers.sample
+        markers = self.recording.markers
+        sample, residual_s = markers.sample, markers.residual_s / self._schedule.speed
         edges = self._schedule.edges
         chunks = np.searchsorted(edges, sample, side="right") - 1
-        time = self._paced(self._schedule.times(sample, lap))
+        time = self._paced(self._schedule.times(sample, lap) + residual_s)
         due = np.array(
             [np.max(self._stamps(np.arange(edges[c], edges[c + 1]), lap)) for c in chunks.tolist()],
             np.float64,
         )
+        due = np.where(residual_s > 0, np.maximum(due, time), due)  # not before it happened
         marks = Marks(lap, np.arange(len(sample)), sample, time, time, due)
         for fault, draws in zip(self._faults, self._draws, strict=True):
             marks = fault.marks(marks, draws)

@@ -41,6 +41,11 @@ class Schedule(Protocol):
         """Stamps of these samples of round ``lap``, shape ``(n,)``: seconds from the first sample of all."""
         ...
 
+    @property
+    def speed(self) -> float:
+        """How many times as fast as recorded."""
+        ...
+
     def times(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
         """When they were truly taken, likewise: what a marker on such a sample is stamped with."""
         ...
@@ -63,7 +68,7 @@ class Grid:
         First sample of each segment.
     break_samples
         Grid points skipped at each break.
-    edges
+    edges, speed
         See :class:`Schedule`.
     """
 
@@ -72,6 +77,7 @@ class Grid:
     segment_starts: NDArray[np.int64]
     break_samples: int
     edges: NDArray[np.int64]
+    speed: float
 
     @classmethod
     def of(cls, recording: Recording, chunk_size: int, speed: float) -> Self:
@@ -85,6 +91,7 @@ class Grid:
             segment_starts=starts,
             break_samples=round(BREAK_S * recording.rate_hz),
             edges=np.concatenate([*edges, [recording.n_samples]]),
+            speed=speed,
         )
 
     def offsets(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:
@@ -119,7 +126,7 @@ class Original:
         When each sample was taken, by the line, seconds since the first stamp.
     lap_s
         Seconds from the first sample to the first sample of the next round.
-    edges
+    edges, speed
         See :class:`Schedule`.
     """
 
@@ -127,6 +134,7 @@ class Original:
     taken: NDArray[np.float64]
     lap_s: float
     edges: NDArray[np.int64]
+    speed: float
 
     @classmethod
     def of(cls, recording: Recording, chunk_size: int, speed: float) -> Self:
@@ -153,6 +161,7 @@ class Original:
             taken=np.concatenate([_line(stamps[first:end]) for first, end in pairwise(bounds)]),
             lap_s=float(np.max(stamps)) + BREAK_S / speed,
             edges=np.concatenate([*pieces, [recording.n_samples]]).astype(np.int64),
+            speed=speed,
         )
 
     def offsets(self, samples: NDArray[np.int64], lap: int) -> NDArray[np.float64]:

@@ -103,11 +103,15 @@ class Answers:
     def run(self, jobs: Sequence[Job]) -> Run:
         """Run the decoder once on windows that go together."""
         windows = [job.cut.window for job in jobs]
+        # Fast replays have shorter residuals than the recording.
+        residual_s = [1e-6 * job.cut.residual_us * job.facts.speed for job in jobs]
         start = self._clock.now()
         outputs: dict[str, np.ndarray] | Exception
         try:
             outputs = jobs[0].decoder.run(
-                windows[0][np.newaxis] if len(windows) == 1 else np.stack(windows), jobs[0].binding.repair
+                windows[0][np.newaxis] if len(windows) == 1 else np.stack(windows),
+                jobs[0].binding.repair,
+                residual_s,
             )
         except Exception as error:
             outputs = error

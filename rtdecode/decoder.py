@@ -35,6 +35,9 @@ _WORTH_IT = 0.7  # share of the time alone from which on windows are not taken t
 WINDOW_INPUT = "window"
 """Graph input: windows ``(batch, n_samples, n_channels)`` float32, native rate, after the front end."""
 
+RESIDUAL_INPUT = "residual_s"
+"""Graph input of decoders that shift: ``(batch,)`` float32, the pictures' times minus the onset samples'."""
+
 SPATIAL_INPUT = "spatial"
 """Overridable initializer: spatial matrix ``(n_channels, n_spatial)`` applied from the right."""
 
@@ -176,7 +179,17 @@ class Decoder:
             takes_all=wanted_names == list(offered),
         )
 
-    def run(self, windows: np.ndarray, repair: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    @property
+    def shifts(self) -> bool:
+        """Whether it shifts windows by their residuals."""
+        return self.manifest.signal.resampling.shift_residual
+
+    def run(
+        self,
+        windows: np.ndarray,
+        repair: np.ndarray | None = None,
+        residual_s: Sequence[float] | np.ndarray | None = None,
+    ) -> dict[str, np.ndarray]:
         """Decode windows.
 
         Parameters
@@ -185,6 +198,9 @@ class Decoder:
             After the front end, at the native rate.
         repair : array of shape (n_channels, n_channels), optional
             Rebuilds missing and bad channels; see :class:`Binding`.
+        residual_s : array of shape (batch,), optional
+            Each picture's time minus its onset sample's, seconds of the recording; none where None. Only
+            decoders that shift ask for it.
 
         Returns
         -------
@@ -194,6 +210,9 @@ class Decoder:
         feed = {WINDOW_INPUT: windows}
         if repair is not None:
             feed[SPATIAL_INPUT] = self._repaired_spatial(repair)
+        if self.shifts:
+            residuals = np.zeros(len(windows)) if residual_s is None else residual_s
+            feed[RESIDUAL_INPUT] = np.asarray(residuals, np.float32)
         return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
 
     def _repaired_spatial(self, repair: np.ndarray) -> np.ndarray:
@@ -214,6 +233,7 @@ class Decoder:
         signal = self.manifest.signal
         shape = (signal.window.n_samples, len(signal.channels))
         windows = np.random.default_rng(0).standard_normal((_TRIED_TOGETHER, *shape), np.float32)
+        residual_s = np.linspace(-0.5, 0.5, MOST_TOGETHER) / signal.rate_hz
         self.run(windows[:1])
         self.most_together = 1
         if self._takes_one:
@@ -223,9 +243,9 @@ class Decoder:
             return
         # Only now: for a decoder of many channels these are tens of megabytes.
         windows = np.random.default_rng(0).standard_normal((MOST_TOGETHER, *shape), np.float32)
-        alone = [self.run(windows[i : i + 1]) for i in range(MOST_TOGETHER)]
+        alone = [self.run(windows[i : i + 1], residual_s=residual_s[i : i + 1]) for i in range(MOST_TOGETHER)]
         for n in range(2, MOST_TOGETHER + 1):
-            together = self.run(windows[:n])
+            together = self.run(windows[:n], residual_s=residual_s[:n])
             if any(
                 found[i].tobytes() != alone[i][name].tobytes()
                 for name, found in together.items()
@@ -253,6 +273,11 @@ class Decoder:
             raise UserError(
                 f"{self.path} contradicts its manifest: input {WINDOW_INPUT!r} is {found}, "
                 f"the manifest says {wanted}; export the decoder again"
+            )
+        if (RESIDUAL_INPUT in shapes) is not self.shifts:
+            raise UserError(
+                f"{self.path} contradicts its manifest: it has {'an' if RESIDUAL_INPUT in shapes else 'no'} "
+                f"input {RESIDUAL_INPUT!r}, against shift_residual {self.shifts}; export the decoder again"
             )
         dims = {node.name: node.shape[-1] for node in self._session.get_outputs()}
         for head in self.manifest.heads:

@@ -54,13 +54,14 @@ def _summary(decoder: Decoder) -> Table:
 def _signal_rows(signal: SignalContract) -> list[tuple[str, str]]:
     types = Counter(channel.type.value for channel in signal.channels)
     start, stop = signal.window.first_sample / signal.rate_hz, signal.window.last_sample / signal.rate_hz
+    shifted = ", shifted to the picture's own time" if signal.resampling.shift_residual else ""
     return [
         ("stream", f"{' + '.join(f'{n} {kind}' for kind, n in types.items())} at {signal.rate_hz:g} Hz"),
         ("channels", " ".join(channel.name for channel in signal.channels)),
         ("front end", " → ".join(_step_text(step) for step in signal.front_end) or "none"),
         ("warm-up", f"{signal.warmup_s:.2f} s after a stream's start or gap"),
         ("window", f"{start:+.3f} … {stop:+.3f} s from onset ({signal.window.n_samples} samples)"),
-        ("resampled", f"{signal.resampling.n_times} points at {signal.resampling.rate_hz:g} Hz"),
+        ("resampled", f"{signal.resampling.n_times} points at {signal.resampling.rate_hz:g} Hz{shifted}"),
         ("earliest answer", f"{1e3 * signal.structural_s:.0f} ms after onset, filter delay included"),
     ]
 

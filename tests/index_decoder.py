@@ -57,8 +57,12 @@ def index_manifest(
     on_missing: str = "refuse",
     max_missing: int = 0,
     dim: int = 2,
+    shift_residual: bool = False,
 ) -> DecoderManifest:
-    """Manifest of a decoder whose embedding is the first channel at ``dim`` samples, from first to last."""
+    """Manifest of a decoder whose embedding is the first channel at ``dim`` samples, from first to last.
+
+    One that shifts adds the residual, in seconds.
+    """
     cut = Window(first_sample=window[0], last_sample=window[1])
     return DecoderManifest(
         name=name,
@@ -67,7 +71,11 @@ def index_manifest(
             rate_hz=rate_hz,
             front_end=tuple(front_end),
             window=cut,
-            resampling=Resampling(rate_hz=rate_hz, n_times=cut.n_samples),
+            resampling=Resampling(
+                rate_hz=rate_hz,
+                n_times=cut.n_samples - (2 if shift_residual else 0),
+                shift_residual=shift_residual,
+            ),
         ),
         scaling=Scaling(baseline_s=None, clamp=20),
         on_missing=on_missing,
@@ -101,17 +109,27 @@ def write_index_decoder(path: Path, manifest: DecoderManifest | None = None) -> 
     manifest = manifest or index_manifest()
     n_samples, n_channels = manifest.signal.window.n_samples, len(manifest.signal.channels)
     dim = manifest.heads[0].space.dim
+    nodes = [
+        helper.make_node("MatMul", ["window", "spatial"], ["mixed"]),
+        helper.make_node("Gather", ["mixed", "places"], ["values"], axis=1),
+        helper.make_node("Gather", ["values", "first_channel"], ["embedding"], axis=2),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("window", TensorProto.FLOAT, ["batch", n_samples, n_channels]),
+        helper.make_tensor_value_info("spatial", TensorProto.FLOAT, [n_channels, n_channels]),
+    ]
+    if manifest.signal.resampling.shift_residual:
+        nodes[-1].output[0] = "unshifted"
+        nodes += [
+            helper.make_node("Constant", [], ["last"], value_ints=[1]),
+            helper.make_node("Unsqueeze", ["residual_s", "last"], ["shift"]),
+            helper.make_node("Add", ["unshifted", "shift"], ["embedding"]),
+        ]
+        inputs.append(helper.make_tensor_value_info("residual_s", TensorProto.FLOAT, ["batch"]))
     graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["window", "spatial"], ["mixed"]),
-            helper.make_node("Gather", ["mixed", "places"], ["values"], axis=1),
-            helper.make_node("Gather", ["values", "first_channel"], ["embedding"], axis=2),
-        ],
+        nodes,
         "index",
-        [
-            helper.make_tensor_value_info("window", TensorProto.FLOAT, ["batch", n_samples, n_channels]),
-            helper.make_tensor_value_info("spatial", TensorProto.FLOAT, [n_channels, n_channels]),
-        ],
+        inputs,
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", dim])],
         [
             numpy_helper.from_array(np.eye(n_channels, dtype=np.float32), "spatial"),

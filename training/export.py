@@ -14,12 +14,12 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from rtdecode.contracts import ChannelType, DecoderManifest, Provenance, Validation
-from rtdecode.decoder import MANIFEST_KEY, SPATIAL_INPUT, WINDOW_INPUT, Decoder
+from rtdecode.decoder import MANIFEST_KEY, RESIDUAL_INPUT, SPATIAL_INPUT, WINDOW_INPUT, Decoder
 from rtdecode.errors import UserError
 from rtdecode.output import write_file
 from rtdecode.signal.design import attenuation_db
 from rtdecode.signal.repair import FEWEST_CHANNELS
-from rtdecode.signal.resampling import resampling_matrix
+from rtdecode.signal.resampling import Resampler
 from training.fit import LinearDecoder, baseline_weights, split_hash
 
 if TYPE_CHECKING:
@@ -210,21 +210,18 @@ def preprocessing(
 ) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
     """Nodes and constants from the window to the network's input ``(batch, n_times, n_channels)``.
 
-    Resampling and spatial matrix, baseline, scaling, clamp. The spatial matrix is the identity; it is an
-    input with a default, so that it may be overridden at run time.
+    Resampling, shifted where the contract says so, spatial matrix, baseline, scaling, clamp. The spatial
+    matrix is the identity; it is an input with a default, so that it may be overridden at run time.
     """
-    constants = {
-        "resampling": resampling_matrix(signal.window, signal.rate_hz, signal.resampling),
+    nodes, constants = _resampling(signal)
+    constants |= {
         SPATIAL_INPUT: np.eye(len(signal.channels)),
         "center": center,
         "scale": scale,
         "clamp_low": np.array(-scaling.clamp),
         "clamp_high": np.array(scaling.clamp),
     }
-    nodes = [
-        helper.make_node("MatMul", ["resampling", WINDOW_INPUT], ["resampled"]),
-        helper.make_node("MatMul", ["resampled", SPATIAL_INPUT], ["projected"]),
-    ]
+    nodes += [helper.make_node("MatMul", ["resampled", SPATIAL_INPUT], ["projected"])]
     last = "projected"
     baseline = baseline_weights(signal, scaling.baseline_s)
     if baseline is not None:
@@ -242,6 +239,32 @@ def preprocessing(
     return nodes, constants
 
 
+def _resampling(signal: SignalContract) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """Nodes and constants of the :class:`~rtdecode.signal.resampling.Resampler`, from window to resampled."""
+    resampler = Resampler(signal)
+    constants = {"resampling": resampler.matrices[0]}
+    apply = helper.make_node("MatMul", ["resampling", WINDOW_INPUT], ["resampled"])
+    if not signal.resampling.shift_residual:
+        return [apply], constants
+    constants |= {
+        "resampling_1": resampler.matrices[1],
+        "resampling_2": resampler.matrices[2],
+        "residual_low": np.array(-resampler.longest_s),
+        "residual_high": np.array(resampler.longest_s),
+    }
+    nodes = [
+        helper.make_node("Clip", [RESIDUAL_INPUT, "residual_low", "residual_high"], ["held"]),
+        helper.make_node("Constant", [], ["last_two"], value_ints=[1, 2]),
+        helper.make_node("Unsqueeze", ["held", "last_two"], ["residual"]),
+        helper.make_node("Mul", ["residual", "resampling_2"], ["curved"]),
+        helper.make_node("Add", ["curved", "resampling_1"], ["slope"]),
+        helper.make_node("Mul", ["residual", "slope"], ["shift"]),
+        helper.make_node("Add", ["shift", "resampling"], ["shifted"]),
+        helper.make_node("MatMul", ["shifted", WINDOW_INPUT], ["resampled"]),
+    ]
+    return nodes, constants
+
+
 def as_model(
     nodes: Sequence[onnx.NodeProto],
     constants: Mapping[str, np.ndarray],
@@ -254,10 +277,13 @@ def as_model(
         WINDOW_INPUT, TensorProto.FLOAT, ["batch", signal.window.n_samples, n_channels]
     )
     spatial = helper.make_tensor_value_info(SPATIAL_INPUT, TensorProto.FLOAT, [n_channels, n_channels])
+    inputs = [window, spatial]
+    if signal.resampling.shift_residual:
+        inputs.append(helper.make_tensor_value_info(RESIDUAL_INPUT, TensorProto.FLOAT, ["batch"]))
     graph = helper.make_graph(
         nodes,
         "rtdecode",
-        [window, spatial],
+        inputs,
         [helper.make_tensor_value_info(h.name, TensorProto.FLOAT, ["batch", h.space.dim]) for h in heads],
         [numpy_helper.from_array(np.asarray(v, dtype=np.float32), k) for k, v in constants.items()],
     )
@@ -282,7 +308,11 @@ def _difference_sd(model: onnx.ModelProto, fitted: Fitted) -> float:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    (found,) = session.run(None, {WINDOW_INPUT: native})
+    feed = {WINDOW_INPUT: native}
+    if fitted.decoder.signal.resampling.shift_residual:
+        residual_us = fitted.trials.trials["residual_us"].to_numpy(np.float64, na_value=0.0)
+        feed[RESIDUAL_INPUT] = (1e-6 * residual_us[rows]).astype(np.float32)
+    (found,) = session.run(None, feed)
     expected = fitted.decoder(fitted.trials.windows(rows))
     sd = np.array(fitted.decoder.head.target_sd)
     difference = np.abs(found - expected) / np.where(sd > 0, sd, 1.0)

@@ -240,8 +240,7 @@ def baseline_weights(signal: SignalContract, baseline_s: tuple[float, float] | N
     """
     if baseline_s is None:
         return None
-    first_s = signal.window.first_sample / signal.rate_hz
-    times = first_s + np.arange(signal.resampling.n_times) / signal.resampling.rate_hz
+    times = signal.first_point_s + np.arange(signal.resampling.n_times) / signal.resampling.rate_hz
     half_step = 0.5 / signal.resampling.rate_hz
     start, stop = baseline_s
     inside = (times > start - half_step) & (times < stop + half_step)

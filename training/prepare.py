@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.sparse import csr_array
 
 from replay.trials import TrialSet, TrialSetWriter, signal_hash
 from rtdecode.contracts import (
@@ -28,10 +26,11 @@ from rtdecode.contracts import (
 )
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.gate import MarkerGate
+from rtdecode.signal.alignment import nearest_whole
 from rtdecode.signal.design import design_iir
 from rtdecode.signal.front_end import FrontEnd
 from rtdecode.signal.markers import Marker
-from rtdecode.signal.resampling import resampling_for, resampling_matrix
+from rtdecode.signal.resampling import Resampler, resampling_for
 from rtdecode.signal.ring import Ring
 from rtdecode.stimuli import StimulusMapper
 from training.trial_table import run_name, trial_table
@@ -69,6 +68,10 @@ class SignalSettings(BaseModel):
         The window, seconds from onset, both ends included.
     resample_hz
         Rate after the resampling matrix; None keeps the native one.
+    shift_residual
+        Shift each window by what lies between the picture and the onset sample, see
+        :class:`~rtdecode.contracts.Resampling`: for slow signals, where that is a good part of a response. It
+        takes one sample more before the window, and one more after it, which an answer waits for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -82,6 +85,7 @@ class SignalSettings(BaseModel):
     tmin_s: float
     tmax_s: float
     resample_hz: float | None = Field(default=None, gt=0)
+    shift_residual: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -116,13 +120,19 @@ class SignalSettings(BaseModel):
                 ),
                 *self.running,
             )
-        window = Window(first_sample=round(self.tmin_s * rate_hz), last_sample=round(self.tmax_s * rate_hz))
+        margin = 1 if self.shift_residual else 0
+        window = Window(
+            first_sample=round(self.tmin_s * rate_hz) - margin,
+            last_sample=round(self.tmax_s * rate_hz) + margin,
+        )
         return SignalContract(
             channels=tuple(offered[name] for name in names),
             rate_hz=rate_hz,
             front_end=front_end,
             window=window,
-            resampling=resampling_for(window, rate_hz, self.resample_hz or rate_hz),
+            resampling=resampling_for(
+                window, rate_hz, self.resample_hz or rate_hz, shift_residual=self.shift_residual
+            ),
         )
 
 
@@ -142,8 +152,9 @@ def prepare(
     """Cut the windows of all accepted markers out of recordings.
 
     A recording is read in fixed blocks through :class:`rtdecode.signal.front_end.FrontEnd`, a fresh one after
-    each break; windows are cut at the markers' samples and multiplied by the matrix that export puts into the
-    ONNX file. No more than a block and a window is held in memory.
+    each break; windows are cut at the markers' samples and go through the
+    :class:`~rtdecode.signal.resampling.Resampler` that export puts into the ONNX file. No more than a block
+    and a window is held in memory.
 
     Parameters
     ----------
@@ -247,18 +258,15 @@ class PlannedTrial:
 
 
 def _trials(recording: Recording, gate: MarkerGate, source: str, delay_s: float) -> Iterator[PlannedTrial]:
-    shift, residual_us = _shift(delay_s, recording.rate_hz)
-    markers = recording.markers
-    for sample, label in zip(markers.sample.tolist(), markers.label, strict=True):
-        stamp = sample / recording.rate_hz
+    markers, rate_hz = recording.markers, recording.rate_hz
+    for sample, label, residual_s in zip(
+        markers.sample.tolist(), markers.label, markers.residual_s.tolist(), strict=True
+    ):
+        stamp = sample / rate_hz + residual_s
         admission = gate.admit(Marker(source, label, stamp, stamp, stamp, sample))
-        yield PlannedTrial(sample, sample + shift, residual_us, admission)
-
-
-def _shift(delay_s: float, rate_hz: float) -> tuple[int, float]:
-    """Nearest whole number of samples to a delay, ties to the earlier, and what is left, microseconds."""
-    shift = math.ceil(delay_s * rate_hz - 0.5 - 1e-9)
-    return shift, 1e6 * (delay_s - shift / rate_hz)
+        after_s = residual_s + delay_s  # from the marker's sample to the picture
+        shift = nearest_whole(after_s * rate_hz)
+        yield PlannedTrial(sample, sample + shift, 1e6 * (after_s - shift / rate_hz), admission)
 
 
 def _fault(trial: PlannedTrial, recording: Recording, signal: SignalContract) -> str | None:
@@ -293,12 +301,7 @@ def _windows(
     pick = [recording.channel_names.index(channel.name) for channel in signal.channels]
     first, n_samples = signal.window.first_sample, signal.window.n_samples
     block = max(1, round(_BLOCK_S * recording.rate_hz))
-    # In single precision, as it stands in the ONNX file; the product is rounded once, at its end. Few of its
-    # numbers are not zero: at a tenth of the rate nine samples of ten are not even looked at.
-    matrix = resampling_matrix(signal.window, signal.rate_hz, signal.resampling).astype(np.float32)
-    used = np.flatnonzero(matrix.any(axis=0))
-    sparse = csr_array(matrix[:, used].astype(np.float64))
-    resamples = signal.resampling.rate_hz != signal.rate_hz
+    resampler = Resampler(signal)
     for (begin, end), of_segment in groupby(trials, key=lambda trial: _segment(recording, trial.marker)):
         front_end = FrontEnd(signal.front_end, len(pick), signal.rate_hz)
         ring = Ring(n_samples + block, len(pick))
@@ -309,8 +312,7 @@ def _windows(
                 samples = recording.read_channels(at, min(at + block, end), pick).T
                 ring.append(np.ascontiguousarray(front_end.process(samples)))  # once: the ring writes twice
             native = ring.view(start, start + n_samples)
-            window = (sparse @ native[used]).astype(np.float32) if resamples else native
-            yield begin + ring.end, native, window
+            yield begin + ring.end, native, resampler(native, 1e-6 * trial.residual_us)
 
 
 def _mismatches(mapper: StimulusMapper | None) -> dict[str, Any]:

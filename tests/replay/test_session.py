@@ -91,7 +91,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A session with about all that can happen, and the two decoders beside it."""
     folder = tmp_path_factory.mktemp("session")
     eeg = write_filtering_decoder(folder / "eeg.onnx", name="on-eeg", window=(-10, 60))
-    meg = write_filtering_decoder(folder / "meg.onnx", name="on-meg", window=(0, 100))
+    meg = write_filtering_decoder(folder / "meg.onnx", name="on-meg", window=(0, 100), shift_residual=True)
     lab, other = NoisyLab(), NoisyLab()
     config = ServeConfig(
         streams=[

@@ -56,6 +56,20 @@ def test_each_window_holds_exactly_the_samples_around_its_marker(decoder: Decode
     assert all(message.residual_us == 0 for message in run.decoded)
 
 
+@pytest.mark.parametrize("chunk", [1, 32])
+def test_markers_between_samples_come_at_their_own_time(tmp_path: Path, chunk: int) -> None:
+    write_index_decoder(tmp_path / "d.onnx", index_manifest(shift_residual=True))
+    residual_us = [300.0, -1000.0, 0.0, 1900.0]
+    marked = replace(
+        recording([]), markers=Markers(np.array([31, 400, 401, 700]), list("abcd"), np.array(residual_us))
+    )
+    run = run_virtual(marked, [Decoder(tmp_path / "d.onnx")], chunk=chunk)
+    assert [message.onset_sample for message in run.decoded] == [31, 400, 401, 700]
+    np.testing.assert_allclose([message.residual_us for message in run.decoded], residual_us, atol=0.01)
+    firsts = np.array(run.embeddings["index", "embedding"])[:, 0]
+    np.testing.assert_allclose(firsts - [31, 400, 401, 700], 1e-6 * np.array(residual_us), atol=1e-4)
+
+
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     onsets=st.lists(st.integers(0, N_SAMPLES - 1), max_size=30),

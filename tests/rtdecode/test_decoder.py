@@ -42,8 +42,8 @@ def test_windows_are_not_taken_together_where_that_changes_a_bit(path: Path, mon
     decoder = Decoder(path)
     run = decoder.run
 
-    def one_bit_off(windows: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = run(windows)
+    def one_bit_off(windows: np.ndarray, **more: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = run(windows, **more)
         if len(windows) > 5:
             outputs["embedding"][3, 0] = np.nextafter(outputs["embedding"][3, 0], np.float32(np.inf))
         return outputs
@@ -52,6 +52,32 @@ def test_windows_are_not_taken_together_where_that_changes_a_bit(path: Path, mon
     monkeypatch.setattr(decoder, "run", one_bit_off)
     decoder.warm_up()
     assert decoder.most_together == 5
+
+
+def test_a_decoder_that_shifts_is_tried_with_residuals_and_takes_none_for_zero(
+    tmp_path: Path, monkeypatch
+) -> None:
+    write_index_decoder(tmp_path / "d.onnx", index_manifest(shift_residual=True))
+    decoder = Decoder(tmp_path / "d.onnx")
+    windows = np.zeros((2, 21, 3), np.float32)
+    np.testing.assert_array_equal(decoder.run(windows)["embedding"], 0.0)
+    found = decoder.run(windows, residual_s=[0.25, -0.125])["embedding"]
+    np.testing.assert_array_equal(found, [[0.25, 0.25], [-0.125, -0.125]])
+    monkeypatch.setattr(decoder, "_seconds", lambda _: 1.0)
+    decoder.warm_up()
+    assert decoder.most_together == MOST_TOGETHER
+
+
+@pytest.mark.parametrize("shifts", [False, True])
+def test_a_graph_that_shifts_against_its_manifest_is_refused(tmp_path: Path, *, shifts: bool) -> None:
+    path = tmp_path / "d.onnx"
+    write_index_decoder(path, index_manifest(shift_residual=shifts))
+    model = onnx.load(path)
+    manifest = index_manifest(shift_residual=not shifts)
+    helper.set_model_props(model, {MANIFEST_KEY: manifest.model_dump_json()})
+    onnx.save(model, path)
+    with pytest.raises(UserError, match=r"residual_s.*export the decoder again"):
+        Decoder(path)
 
 
 def test_a_graph_of_one_window_is_given_one(path: Path, monkeypatch) -> None:

@@ -164,9 +164,9 @@ def test_windows_that_go_together_take_one_run_and_end_each_by_itself(decoder: D
     assert all(job.goes_with(jobs[0]) for job in jobs)
     run, n_windows = decoder.run, []
 
-    def spoil_one(windows: np.ndarray, repair: np.ndarray | None) -> dict[str, np.ndarray]:
+    def spoil_one(windows: np.ndarray, *more: object) -> dict[str, np.ndarray]:
         n_windows.append(len(windows))
-        outputs = run(windows, repair)
+        outputs = run(windows, *more)
         outputs["embedding"][1] = np.nan
         return outputs
 
@@ -176,6 +176,21 @@ def test_windows_that_go_together_take_one_run_and_end_each_by_itself(decoder: D
     assert [payload[0].tolist() for _, payload in bench.said if payload] == [[30, 50], [50, 70]]
     verdicts = [(message.label, message.verdict) for message in bench.of(VerdictMessage)]
     assert verdicts == [("m0", Verdict.EMITTED), ("m1", Verdict.FAILED), ("m2", Verdict.EMITTED)]
+
+
+@pytest.mark.parametrize("speed", [1.0, 30.0])
+def test_each_window_goes_with_its_residual_in_seconds_of_the_recording(tmp_path: Path, speed: float) -> None:
+    write_index_decoder(tmp_path / "d.onnx", index_manifest(shift_residual=True))
+    decoder = Decoder(tmp_path / "d.onnx")
+    bench = Bench([decoder])
+    bench.connect(speed=speed)
+    places = [30.25, 44.75, 45.5]
+    for place in places:
+        bench.mark(place / (RATE_HZ * speed), f"at {place}")
+    bench.engine.decode(bench.complete(600, speed=speed))
+    firsts = [payload[0][0] for _, payload in bench.said if payload]
+    expected = [30 + 0.25 / RATE_HZ, 45 - 0.25 / RATE_HZ, 45 + 0.5 / RATE_HZ]
+    np.testing.assert_allclose(firsts, expected, rtol=0, atol=1e-5)
 
 
 def test_a_run_that_fails_ends_all_its_requests(decoder: Decoder, monkeypatch) -> None:

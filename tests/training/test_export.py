@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from rtdecode.contracts import Channel, ChannelType, DecoderManifest, Unit, Validation
+from rtdecode.contracts import Channel, ChannelType, DecoderManifest, Unit, Validation, Window
 from rtdecode.decoder import MANIFEST_KEY, Decoder
 from rtdecode.errors import MismatchError, UserError
-from rtdecode.signal.resampling import resampling_matrix
+from rtdecode.signal.resampling import Resampler, resampling_for, resampling_matrix
 from training.export import PARITY, export, read_decoder
 from training.fit import Fitted, LinearSettings, fit, split_hash
 
@@ -66,6 +66,33 @@ def test_the_graph_answers_as_the_fit_does(
     for batch in (1, 9):
         found = decoder.run(native[:batch])["image"]
         np.testing.assert_allclose(found, expected[:batch], atol=1e-5 * targets.embeddings.std())
+
+
+@pytest.mark.parametrize("resample_hz", [200.0, 50.0])
+def test_the_graph_shifts_as_the_training_windows_were(
+    tmp_path: Path, make_trials: MakeTrials, make_targets: MakeTargets, resample_hz: float
+) -> None:
+    targets = make_targets(60)
+    window = Window(first_sample=-20, last_sample=59)
+    shifted = resampling_for(window, 200.0, resample_hz, shift_residual=True)
+    trials = make_trials(targets, STIMULI, resampling=shifted)
+    fitted = fit(trials, targets, SETTINGS.model_copy(update={"baseline_s": (-0.095, 0.0)}))
+    manifest = export(fitted, tmp_path / "d.onnx", name="d", dataset="made up")
+    assert manifest.validation is not None
+    assert manifest.validation.scores[PARITY] < 1e-5
+    decoder = Decoder(tmp_path / "d.onnx")
+    resampler = Resampler(trials.signal)
+    rng = np.random.default_rng(3)
+    native = (1e-5 * rng.normal(size=(9, 80, 4)) + 4e-5).astype(np.float32)
+    residual_s = np.linspace(-1.2, 1.2, 9) / 200.0
+    windows = [resampler(one, float(s)) for one, s in zip(native, residual_s, strict=True)]
+    expected = fitted.decoder(np.stack(windows))
+    tolerance = 1e-5 * targets.embeddings.std()
+    for n in (1, 9):
+        found = decoder.run(native[:n], residual_s=residual_s[:n])["image"]
+        np.testing.assert_allclose(found, expected[:n], atol=tolerance)
+    unshifted = decoder.run(native, residual_s=np.zeros(9))["image"]
+    assert np.abs(unshifted - expected).max() > 100 * tolerance
 
 
 def test_the_manifest_tells_where_the_decoder_comes_from(tmp_path: Path, fitted: Fitted) -> None:

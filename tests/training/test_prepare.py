@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import training.prepare
 from replay.recordings import Recording, array_reader
+from replay.recordings.recording import Markers
 from rtdecode.contracts import Channel, ChannelType, RunningZscore, Unit
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.signal.front_end import FrontEnd
@@ -185,6 +186,28 @@ def test_a_measured_delay_moves_the_onsets_and_what_is_left_is_told(
     assert half.trials["onset_sample"].tolist() == [101, 301]  # ties go to the earlier sample
     undelayed = prepare([recording], UNFILTERED, tmp_path / "none")
     assert undelayed.trials["residual_us"].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("resample_hz", [None, 20.0])
+def test_what_lies_between_sample_and_picture_adds_to_the_delays_and_shifts_the_window(
+    tmp_path: Path, make_recording: MakeRecording, resample_hz: float | None
+) -> None:
+    residual_us = np.array([2e3, -4e3, 4e3])
+    markers = Markers(np.array([100, 300, 302]), ["a", "b", "c"], residual_us)
+    recording = make_recording([], [], markers=markers)
+    wanted = UNFILTERED.model_copy(update={"shift_residual": True, "resample_hz": resample_hz})
+    trials = prepare([recording], wanted, tmp_path / "set", marker_delay_s=0.012)
+    assert trials.trials["onset_sample"].tolist() == [101, 301, 304]
+    np.testing.assert_allclose(trials.trials["residual_us"].astype(float), [4e3, -2e3, -4e3])
+    # the first channel counts samples: its points lie from the picture, not from a sample
+    step = 1 if resample_hz is None else 5
+    pictures = markers.sample + 1e-4 * residual_us + 1.2
+    expected = pictures[:, None] + np.arange(-10, 21, step)
+    np.testing.assert_allclose(trials.windows()[:, :, 0], expected, rtol=1e-5)
+    rows, native = trials.native_windows()
+    assert native[:, :, 0].tolist() == [
+        list(range(onset - 11, onset + 22)) for onset in trials.trials["onset_sample"].iloc[rows]
+    ]
 
 
 def test_triggers_out_of_step_with_the_table_are_told(tmp_path: Path, make_recording: MakeRecording) -> None:

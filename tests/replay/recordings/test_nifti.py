@@ -104,6 +104,7 @@ def test_markers_stand_at_the_nearest_volume_in_the_order_of_time(run: Run) -> N
     markers = run.read().markers
     assert markers.sample.tolist() == [0, 2, 6]
     assert markers.label == ("face", "face", "house")
+    np.testing.assert_allclose(markers.residual_s, [0.0, 0.0, 0.1], atol=1e-12)
 
 
 def test_every_volume_of_an_event_may_be_a_marker(run: Run) -> None:
@@ -111,12 +112,14 @@ def test_every_volume_of_an_event_may_be_a_marker(run: Run) -> None:
     markers = run.read(every_volume=True).markers
     assert markers.sample.tolist() == [0, 2, 3, 6, 28, 29]
     assert markers.label == ("face", "face", "face", "house", "last", "last")
+    assert markers.residual_us is None
 
 
 def test_an_onset_between_two_volumes_belongs_to_the_earlier(run: Run) -> None:
     run.events.write_text("onset\tstimulus\n1.25\ta\n3.76\tb\n")
     markers = run.read(marker_channel="stimulus").markers
     assert markers.sample.tolist() == [0, 2]
+    np.testing.assert_allclose(markers.residual_s, [1.25, -1.24], atol=1e-12)
 
 
 def test_events_outside_the_volumes_are_left_out_and_told(run: Run, caplog: pytest.LogCaptureFixture) -> None:

@@ -75,6 +75,16 @@ def test_markers_keep_their_order_and_refuse_to_lose_any() -> None:
         Markers(np.array([2, 1]), ["b", "a"])
 
 
+def test_markers_off_their_samples_are_in_the_order_of_time() -> None:
+    markers = Markers.in_order([5, 2, 5, 5], ["c", "a", "b", "d"], [200.0, 0.0, -100.0, 200.0])
+    assert markers.label == ("a", "b", "c", "d")
+    assert markers.residual_s.tolist() == pytest.approx([0.0, -1e-4, 2e-4, 2e-4])
+    assert Markers(np.array([1, 2]), ["a", "b"]).residual_s.tolist() == [0.0, 0.0]
+    for residual_us in ([1.0], [0.0, np.nan]):
+        with pytest.raises(ValueError, match="residuals"):
+            Markers(np.array([1, 2]), ["a", "b"], np.array(residual_us))
+
+
 def test_segments_start_at_steps_that_are_too_long_or_backwards() -> None:
     stamps = np.arange(20) / 10.0
     stamps[5:] += 0.05  # jitter
