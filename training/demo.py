@@ -169,7 +169,9 @@ def run_demo(
     targets = Targets(tuple(table["stimulus_id"]), encoder.encode(pictures), encoder.space)
 
     rng = np.random.default_rng(seed)
-    subject = SimulatedSubject(EegSettings(seed=seed), targets.embeddings)
+    # Both sessions are of one day: nobody took the cap off in between.
+    dials = EegSettings(seed=seed, session_gain_sd=0.0, session_rotation_rad=0.0)
+    subject = SimulatedSubject(dials, targets.embeddings)
 
     def record(split: str, session: int) -> Recording:
         shown = rng.permutation(table.loc[table["split"] == split, "stimulus_id"]).tolist()

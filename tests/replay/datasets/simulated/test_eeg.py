@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt, welch
 from scipy.stats import kurtosis
 
-from replay.datasets.head import EEG_NAMES, eeg_head
-from replay.datasets.noise import BLOCK
 from replay.datasets.simulated import EegSettings, SimulatedSubject
+from replay.datasets.simulated.eeg import EEG_NAMES, eeg_cap
 from rtdecode.contracts import ChannelType, Unit
 
 if TYPE_CHECKING:
     from replay.recordings.recording import Recording
 
+BLOCK = 28672
 DIM = 24
 POPULATION = np.random.default_rng(5).normal(1.0, 2.0, size=(400, DIM))
 """Any embeddings do: the simulator knows nothing of the encoder."""
@@ -232,7 +232,7 @@ def test_latency_jitter_and_gain_change_trials_each_on_its_own() -> None:
 
 def test_subjects_share_an_evoked_response_but_not_their_features() -> None:
     first, second = (SimulatedSubject(SILENT.model_copy(update={"subject": k}), POPULATION) for k in (1, 2))
-    np.testing.assert_array_equal(first.evoked, second.evoked)
+    np.testing.assert_allclose(first.evoked, second.evoked / second.settings.coupling, atol=1e-18)
 
     def image_part(person: SimulatedSubject) -> np.ndarray:
         return np.array([person.response(row) - person.evoked for row in POPULATION[:40]]).ravel()
@@ -267,9 +267,9 @@ def test_what_does_not_fit_is_refused(subject: SimulatedSubject) -> None:
 
 
 def test_lead_field_is_strongest_above_the_dipole_and_zero_at_the_reference() -> None:
-    head = eeg_head()
-    place = head.under("O1", 0.2)
-    field = head.axes(place)[0] @ head.lead_field(place[None])[0]  # radial dipole
+    cap = eeg_cap()
+    place = cap.head.under("O1", 0.2)
+    field = cap.head.axes(place)[0] @ cap.lead_field(place[None])[0]  # radial dipole
     assert EEG_NAMES[int(field.argmax())] == "O1"
     near_reference = np.abs(field[[channel(name) for name in ("C1", "C2", "FCz", "CPz")]])
     assert near_reference.max() < 0.1 * field.max()

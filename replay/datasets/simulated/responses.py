@@ -6,6 +6,7 @@ subject's own rotation, and then spreads over cortical sources, each with its ti
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,10 +56,13 @@ class ImageMap:
         n_latent = min(N_LATENT, population.shape[1])
         self.features = np.linalg.qr(shared.normal(size=(population.shape[1], n_latent)))[0]
         self.mixing = np.linalg.qr(shared.normal(size=(n_latent, n_latent)))[0]
-        skew = rng.normal(size=(n_latent, n_latent))
-        skew -= skew.T
-        angles = np.abs(np.linalg.eigvals(skew).imag)
-        self.rotation = expm(skew * (rotation_rad / np.sqrt(np.mean(angles**2))))
+        self.rotation = _rotation(n_latent, rotation_rad, rng)
+
+    def turned(self, angle_rad: float, rng: np.random.Generator) -> ImageMap:
+        """Give the map of the same person with features turned a little farther."""
+        other = copy(self)
+        other.rotation = self.rotation @ _rotation(self.rotation.shape[0], angle_rad, rng)
+        return other
 
     def __call__(self, embeddings: Array) -> Array:
         """Map embeddings (n, dim) to latent features (n, n_latent)."""
@@ -68,6 +72,15 @@ class ImageMap:
             features = (1 - self.nonlinearity) * features + self.nonlinearity * bent
         turned: Array = features @ self.rotation
         return turned
+
+
+def _rotation(n: int, angle_rad: float, rng: np.random.Generator) -> Array:
+    """Rotate at random in n dimensions; the angle is the root mean square over the rotation's planes."""
+    skew = rng.normal(size=(n, n))
+    skew -= skew.T
+    angles = np.abs(np.linalg.eigvals(skew).imag)
+    rotation: Array = expm(skew * (angle_rad / np.sqrt(np.mean(angles**2))))
+    return rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +128,9 @@ IMAGE_WAVES: tuple[Wave, ...] = tuple(
     )
 )  # fmt: skip
 """Time courses of the image-dependent part: 60 to 500 ms, slower as they get later."""
+
+IMAGE_SPAN_S = (0.06, 0.5)
+"""Where they are; what signal-to-noise is about."""
 
 RESPONSE_S = 0.6
 """No response lasts longer than this after the image's onset."""

@@ -1,0 +1,13 @@
+"""Simulated subjects in several devices, whose truth is known.
+
+An image embedding passes through a fixed map to latent features, shared over people up to a rotation; each
+feature drives sources with the time courses and the geometry of the device; noise, jitter and artefacts are
+added. Everything follows from one seed.
+"""
+
+from replay.datasets.simulated.eeg import EegSettings
+from replay.datasets.simulated.meg import MegSettings
+from replay.datasets.simulated.settings import SubjectSettings
+from replay.datasets.simulated.subject import SimulatedSubject
+
+__all__ = ["EegSettings", "MegSettings", "SimulatedSubject", "SubjectSettings"]
