@@ -17,6 +17,7 @@ from rtdecode.contracts import (
     ChannelType,
     Fate,
     FrontEndStep,
+    RunningDemean,
     RunningDetrend,
     RunningRobustScale,
     RunningZscore,
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
     from rtdecode.stimuli import StimulusTable
 
 _BRAIN = (ChannelType.EEG, ChannelType.MAG, ChannelType.GRAD, ChannelType.VOXEL)
-RunningStep = Annotated[RunningDetrend | RunningZscore | RunningRobustScale, Field(discriminator="kind")]
+RunningStep = Annotated[
+    RunningDemean | RunningDetrend | RunningZscore | RunningRobustScale, Field(discriminator="kind")
+]
 """A causal step that needs no design."""
 
 _BLOCK_S = 4.0

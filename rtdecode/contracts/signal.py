@@ -85,11 +85,19 @@ class IirSos(Contract):
     delay_s: float = Field(ge=0)
 
 
-class RunningDetrend(Contract):
-    """Subtracts a causal, exponentially forgetting straight-line fit to the past of each channel.
+class RunningDemean(Contract):
+    """Subtracts the exponentially forgetting mean of the past of each channel, causally.
 
     ``time_constant_s`` is the forgetting time; ``warmup_s`` how long its output is not to be trusted.
     """
+
+    kind: Literal["running_demean"] = "running_demean"
+    time_constant_s: float = Field(gt=0)
+    warmup_s: float = Field(ge=0)
+
+
+class RunningDetrend(Contract):
+    """Subtracts a causal, exponentially forgetting straight-line fit to the past of each channel."""
 
     kind: Literal["running_detrend"] = "running_detrend"
     time_constant_s: float = Field(gt=0)
@@ -113,7 +121,8 @@ class RunningRobustScale(Contract):
 
 
 FrontEndStep = Annotated[
-    IirSos | RunningDetrend | RunningZscore | RunningRobustScale, Field(discriminator="kind")
+    IirSos | RunningDemean | RunningDetrend | RunningZscore | RunningRobustScale,
+    Field(discriminator="kind"),
 ]
 """One causal step that runs on the live stream, before the window is cut."""
 

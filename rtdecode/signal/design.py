@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy.signal import butter, cheby2, ellip, sosfilt
 
-from rtdecode.contracts import FrontEndStep, IirSos, RunningDetrend, RunningRobustScale, RunningZscore
+from rtdecode.contracts import (
+    FrontEndStep,
+    IirSos,
+    RunningDemean,
+    RunningDetrend,
+    RunningRobustScale,
+    RunningZscore,
+)
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,6 +85,14 @@ def design_iir(
         design=", ".join(words),
         warmup_s=_warmup_samples(sos) / rate_hz,
         delay_s=max(0.0, _group_delay_samples(sos, middle_hz / rate_hz)) / rate_hz,
+    )
+
+
+def running_demean(time_constant_s: float, warmup_s: float | None = None) -> RunningDemean:
+    """Make a running mean to subtract; it is warm after one time constant unless told otherwise."""
+    _check_time_constant(time_constant_s)
+    return RunningDemean(
+        time_constant_s=time_constant_s, warmup_s=time_constant_s if warmup_s is None else warmup_s
     )
 
 

@@ -49,6 +49,7 @@ from rtdecode.contracts import (
     Request,
     Resampling,
     RetrievalMessage,
+    RunningDemean,
     RunningDetrend,
     RunningRobustScale,
     RunningZscore,
@@ -81,6 +82,7 @@ def _examples() -> list[Contract]:
         warmup_s=1.5,
         delay_s=0.0125,
     )
+    demean = RunningDemean(time_constant_s=120.0, warmup_s=15.0)
     detrend = RunningDetrend(time_constant_s=60.0, warmup_s=30.0)
     zscore = RunningZscore(time_constant_s=90.0, warmup_s=45.0)
     robust = RunningRobustScale(time_constant_s=20.0, warmup_s=10.0)
@@ -89,7 +91,7 @@ def _examples() -> list[Contract]:
     signal = SignalContract(
         channels=(oz, meg),
         rate_hz=1000.0,
-        front_end=(band, detrend, zscore, robust),
+        front_end=(band, demean, detrend, zscore, robust),
         window=window,
         resampling=resampling,
     )
@@ -201,6 +203,7 @@ def _examples() -> list[Contract]:
     return [
         oz,
         band,
+        demean,
         detrend,
         zscore,
         robust,
@@ -370,5 +373,5 @@ def test_what_is_no_number_is_refused(value: float) -> None:
 
 def test_the_hash_of_a_contract_is_the_same_everywhere() -> None:
     assert EXAMPLES["SignalContract"].sha256() == (
-        "3715dbc3a80a33e831e613100d23466106072610a43dbc8a21293d4b8ed84912"
+        "8679f5bf7d4086a6702dd90d0ec5cb9b13194412c8e0e005df4ff4e095b2ce5b"
     )

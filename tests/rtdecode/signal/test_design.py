@@ -13,6 +13,7 @@ from rtdecode.errors import UserError
 from rtdecode.signal.design import (
     attenuation_db,
     design_iir,
+    running_demean,
     running_detrend,
     running_robust_scale,
     running_zscore,
@@ -120,7 +121,7 @@ def test_once_warm_a_filter_is_close_to_one_that_has_run_for_ever(
     assert np.sqrt((error[:10] ** 2).mean()) < 0.1 * for_ever.std()
 
 
-@pytest.mark.parametrize("make", [running_detrend, running_zscore, running_robust_scale])
+@pytest.mark.parametrize("make", [running_demean, running_detrend, running_zscore, running_robust_scale])
 def test_running_steps_are_warm_after_a_time_constant_or_when_told(make) -> None:  # type: ignore[no-untyped-def]
     assert make(3.0).warmup_s == 3.0
     assert make(3.0, warmup_s=0.0).warmup_s == 0.0

@@ -15,6 +15,7 @@ from scipy.signal import sosfilt, sosfilt_zi
 
 from rtdecode.signal.design import (
     design_iir,
+    running_demean,
     running_detrend,
     running_robust_scale,
     running_zscore,
@@ -30,10 +31,11 @@ FRONT_ENDS: dict[str, list[FrontEndStep]] = {
     "none": [],
     "iir": [BAND],
     "lowpass": [design_iir(RATE_HZ, lowpass_hz=40.0, order=3, family="cheby2")],
+    "demean": [running_demean(0.5)],
     "detrend": [running_detrend(0.5)],
     "zscore": [running_zscore(0.5)],
     "robust": [running_robust_scale(0.5)],
-    "all": [BAND, running_detrend(0.3), running_zscore(0.7), running_robust_scale(0.4)],
+    "all": [BAND, running_demean(0.6), running_detrend(0.3), running_zscore(0.7), running_robust_scale(0.4)],
 }
 N_SAMPLES = 300
 
@@ -121,7 +123,7 @@ def test_samples_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         FrontEnd([], 3, RATE_HZ).process(np.zeros(shape))
 
 
-@pytest.mark.parametrize("kind", ["iir", "detrend", "zscore", "all"])
+@pytest.mark.parametrize("kind", ["iir", "demean", "detrend", "zscore", "all"])
 def test_of_a_constant_offset_of_300_mv_nothing_at_all_is_left(kind: str) -> None:
     assert not run(FRONT_ENDS[kind], np.full((1000, 3), 0.3)).any()
 
@@ -158,6 +160,14 @@ def test_two_filters_in_a_row_are_one_after_the_other() -> None:
 
 def weighted_past(n: int, time_constant_s: float) -> npt.NDArray[np.float64]:
     return np.exp(-np.arange(n)[::-1] / (time_constant_s * RATE_HZ))
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 100, 300])
+def test_the_running_demean_leaves_what_differs_from_the_weighted_mean_of_the_past(n: int) -> None:
+    samples = eeg(3)
+    out = run(FRONT_ENDS["demean"], samples)[n - 1]
+    mean = np.average(samples[:n], axis=0, weights=weighted_past(n, 0.5))
+    np.testing.assert_allclose(out, samples[n - 1] - mean, rtol=1e-5, atol=1e-11)
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 100, 300])
