@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replay.datasets.dataset import About, Variant
-    from replay.datasets.report import Report, SubjectReport
+    from replay.datasets.report import Count, Report, SubjectReport
 
 _STYLE = {Kind.MISSING: "red", Kind.TRUNCATED: "red", Kind.ODD: "yellow", Kind.KNOWN: "green"}
 
@@ -65,13 +65,16 @@ def show(name: str) -> None:
     multiple=True,
     help="Look only at this subject, e.g. 10; may be given more than once.",
 )
+@click.option("--variant", help="Look at this form of it, where the folder holds several.")
 @click.option(
     "--json",
     "json_path",
     type=click.Path(path_type=Path, allow_dash=True),
     help="Write the report here as JSON; - is the screen.",
 )
-def validate(name: str, root: Path, subjects: tuple[str, ...], json_path: Path | None) -> None:
+def validate(
+    name: str, root: Path, subjects: tuple[str, ...], variant: str | None, json_path: Path | None
+) -> None:
     """Compare the copy of the dataset NAME in the folder ROOT with what was published.
 
     Metadata alone are read, which takes seconds. Exit code 1 if something is missing, truncated or odd; what
@@ -82,7 +85,7 @@ def validate(name: str, root: Path, subjects: tuple[str, ...], json_path: Path |
     progress_console = Console(stderr=True)
     with Progress(console=progress_console, transient=True, disable=not progress_console.is_terminal) as bar:
         task = bar.add_task("Looking", total=len(wanted))
-        report = dataset.validate(root, wanted, lambda: bar.advance(task))
+        report = dataset.validate(root, wanted, lambda: bar.advance(task), variant)
     text = report.model_dump_json(indent=2) + "\n"
     if json_path == Path("-"):
         click.echo(text, nl=False)
@@ -107,7 +110,7 @@ def _description(about: About) -> Table:
         ("device", f"{about.device}, {sampled}"),
         ("subjects", f"{len(about.subjects)} ({about.subjects[0]} to {about.subjects[-1]})"),
         ("sessions", "/".join(str(n) for n in sorted(set(about.n_sessions), reverse=True)) + " a subject"),
-        ("training", f"{about.n_train:,} trials, each another image, of {about.n_concepts:,} concepts"),
+        ("training", _training(about)),
         (
             "test",
             f"{about.n_test:,} trials: {about.n_test_images} images, {about.n_repetitions} times each",
@@ -125,6 +128,13 @@ def _description(about: About) -> Table:
     ]:
         table.add_row(name, text)
     return table
+
+
+def _training(about: About) -> str:
+    n = about.n_train_repetitions
+    images = "each another image" if n == 1 else f"{about.n_train // n:,} images, {n} times each"
+    concepts = f", of {about.n_concepts:,} concepts" if about.n_concepts else ""
+    return f"{about.n_train:,} trials, {images}{concepts}"
 
 
 def _variant(variant: Variant) -> str:
@@ -158,15 +168,21 @@ def _lines(report: Report, about: About) -> Iterator[Text]:
 def _subject_line(subject: SubjectReport) -> Text:
     line = Text(f"sub-{subject.subject}: ")
     for name, count in subject.counts.items():
-        found = "?" if count.found is None else f"{count.found:,}"
-        if count.fits:
-            line.append(f"{found} {name}, ")
-        else:
-            line.append(f"{found} of {count.expected:,} {name}", style="yellow").append(", ")
+        line.append(_counted(name, count)).append(", ")
     if subject.last_onset_s is not None:
         line.append(f"onsets in {subject.onset_unit}, the last at {subject.last_onset_s:.3f} s, ")
-    line.append("no signal" if subject.signal_s is None else f"{subject.signal_s:.3f} s of signal")
+    if subject.responses is not None:
+        line.append(_counted("responses", subject.responses))
+    elif subject.signal_s is None:
+        line.append("no signal")
+    else:
+        line.append(f"{subject.signal_s:.3f} s of signal")
     return line.append("; excluded by the authors" if subject.excluded else "")
+
+
+def _counted(name: str, count: Count) -> Text:
+    found = "?" if count.found is None else f"{count.found:,}"
+    return Text(f"{found} {name}") if count.fits else Text(f"{found} of {count.expected:,} {name}", "yellow")
 
 
 def _finding_line(kind: Kind, where: str, text: str, advice: str) -> Text:

@@ -17,6 +17,10 @@ class UserError(Exception):
     """
 
 
+class CutShortError(UserError):
+    """A file ends before what it promises."""
+
+
 class MismatchError(UserError):
     """Two things that must fit (stream and decoder, decoder and gallery) do not; the text says where."""
 

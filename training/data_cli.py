@@ -15,20 +15,24 @@ from replay.data_cli import data
 from replay.datasets.bids import EventColumns, open_bids
 from replay.datasets.catalogue import find_dataset
 from replay.datasets.dataset import Selection
+from replay.datasets.pictures import write_pictures
 from rtdecode.errors import UserError
 from rtdecode.output import check_writable, write_file
 from training.config import TrainConfig
 from training.presets import baseline_preset, signal_preset
-from training.study import prepare_study, remark
+from training.study import prepare_study, remark, shown_progress
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import pandas as pd
 
-    from replay.datasets.dataset import Content
+    from replay.datasets.dataset import Content, ReadPicture
 
 __all__ = ["data"]
 
 _TABLE = "stimuli.csv"
+_PICTURES = "images"
 
 
 _out = click.option(
@@ -41,7 +45,9 @@ _subjects = click.option(
     "--subject", "subjects", multiple=True, help="Only this subject, e.g. 10; may be given more than once."
 )
 _images = click.option(
-    "--images", type=click.Path(path_type=Path), help="Folder of the images that were shown: data show NAME."
+    "--images",
+    type=click.Path(path_type=Path),
+    help="Folder of the images that were shown, or the one file that holds them: data show NAME.",
 )
 _json = click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write what came of it here too."
@@ -90,9 +96,9 @@ def prepare_command(
         "mask": None if mask is None else _seen_from(mask, out),
     }
     origin = f"{dataset.about.title}, {content.variant.name}"
-    _write_study(
-        out, f"{dataset.about.name}-{whose}", origin, content, {"dataset": source}, images, json_path
-    )
+    pictures = dataset.pictures(images) if images is not None and images.is_file() else None
+    name = f"{dataset.about.name}-{whose}"
+    _write_study(out, name, origin, content, {"dataset": source}, images, json_path, pictures)
 
 
 @data.command("bids")
@@ -158,8 +164,12 @@ def _write_study(
     source: dict[str, dict[str, Any]],
     images: Path | None,
     json_path: Path | None,
+    pictures: AbstractContextManager[ReadPicture] | None = None,
 ) -> None:
-    """Write the table and the TOML file of a study, and prepare it; a failure leaves nothing."""
+    """Write the table and the TOML file of a study, and prepare it; a failure leaves nothing.
+
+    Pictures are taken out of ``pictures``, where that is given, into the study's own folder.
+    """
     signal = signal_preset(content.variant, content.recordings[0])
     has_split = {"train", "test"} <= set(content.stimuli["split"])
     config = out / f"{name}.toml"
@@ -174,6 +184,10 @@ def _write_study(
         }
     )
     try:
+        if pictures is not None:
+            images = out / _PICTURES
+            with pictures as read, shown_progress("Taking pictures") as progress:
+                write_pictures(read, content.stimuli, images, progress)
         write_file(out / _TABLE, _placed(content.stimuli, images, out).to_csv(index=False))
         write_file(config, text)
         prepare_study(TrainConfig.load(config), json_path)

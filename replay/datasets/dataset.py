@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,10 +15,18 @@ from rtdecode.contracts import Contract
 from rtdecode.errors import UserError, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from replay.datasets.report import Report
     from replay.recordings.recording import Recording
+
+
+ReadPicture = Callable[[str], "NDArray[np.uint8]"]
+"""Stimulus to its picture, shape ``(height, width, 3)``."""
 
 
 class Form(StrEnum):
@@ -110,9 +119,11 @@ class About(Contract):
     onset_step_s
         Seconds from one image's onset to the next.
     n_train
-        Training trials of a subject, each of another image.
+        Training trials of a subject.
+    n_train_repetitions
+        How often each training image is shown.
     n_concepts
-        Concepts that they show.
+        Concepts that they show; 0 where nothing is said of that.
     n_test_images, n_repetitions
         Test images, and how often each is shown.
     known_faults
@@ -133,6 +144,7 @@ class About(Contract):
     rate_hz: float
     onset_step_s: float
     n_train: int
+    n_train_repetitions: int = 1
     n_concepts: int
     n_test_images: int
     n_repetitions: int
@@ -251,9 +263,8 @@ class Dataset(ABC):
         UserError
             If there is no such variant, the copy holds none, or more than one and none is named.
         """
+        self.check_variant(name)
         variants = {variant.name: variant for variant in self.about.variants}
-        if name is not None and name not in variants:
-            raise UserError(f"{self.about.title} has no variant {name!r}; known are {', '.join(variants)}")
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; name the one that holds {self.about.title}")
         there = [one for one in variants.values() if any(any(root.glob(sign)) for sign in one.signs)]
@@ -270,8 +281,26 @@ class Dataset(ABC):
             f"{root} holds no {self.about.title}{f' as {name}' if name else ''}: there is no {files}"
         )
 
+    def check_variant(self, name: str | None) -> None:
+        """Refuse a name that no variant has; None is none.
+
+        Raises
+        ------
+        UserError
+            If there is no such variant.
+        """
+        names = [variant.name for variant in self.about.variants]
+        if name is not None and name not in names:
+            raise UserError(f"{self.about.title} has no variant {name!r}; known are {', '.join(names)}")
+
     @abstractmethod
-    def validate(self, root: Path, subjects: Sequence[str], progress: Callable[[], None]) -> Report:
+    def validate(
+        self,
+        root: Path,
+        subjects: Sequence[str],
+        progress: Callable[[], None],
+        variant: str | None = None,
+    ) -> Report:
         """Say what is in a copy, from metadata alone.
 
         Parameters
@@ -282,11 +311,13 @@ class Dataset(ABC):
             Labels of the subjects to look at.
         progress
             Called after each of them.
+        variant
+            Name of the variant to look at; None: the one that is there.
 
         Raises
         ------
         UserError
-            If the folder holds no copy of this dataset.
+            If the folder holds no copy of this dataset, or several variants and none is named.
         """
 
     @abstractmethod
@@ -298,6 +329,16 @@ class Dataset(ABC):
         UserError
             If the copy lacks something that is needed, or it is damaged.
         """
+
+    def pictures(self, source: Path) -> AbstractContextManager[ReadPicture]:
+        """Open the one file in which the pictures were published, for as long as a block runs.
+
+        Raises
+        ------
+        UserError
+            If it is damaged; always, of a dataset whose pictures were published otherwise.
+        """
+        raise UserError(f"{source} is no folder; name one: {self.about.images}")
 
 
 class Stimulus(NamedTuple):

@@ -64,7 +64,9 @@ class SubjectReport(Contract):
     last_onset_s
         Onset of the last event, seconds of the recording; None where that cannot be told.
     signal_s
-        Seconds of signal; None where it is absent or its header cannot be read.
+        Seconds of signal; None where it is absent or its header cannot be read, and of epochs and betas.
+    responses
+        Epochs or betas; None of continuous signals.
     excluded
         Why the dataset's authors advise against this subject; empty if they do not.
     """
@@ -74,6 +76,7 @@ class SubjectReport(Contract):
     onset_unit: str
     last_onset_s: float | None
     signal_s: float | None
+    responses: Count | None = None
     excluded: str
 
 

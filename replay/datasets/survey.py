@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pandas as pd
 
 from replay.datasets.report import Finding, Kind
-from rtdecode.errors import UserError
+from rtdecode.errors import CutShortError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 _LARGEST_TABLE = 16 << 20
 _LARGEST_TEXT = 1 << 20
 """Bytes; real tables have a quarter of it, real headers and sidecars far less."""
+
+_Found = TypeVar("_Found")
 
 _ANNEX_POINTER = b"/annex/objects/"  # what git-annex leaves in place of an unlocked file's content
 
@@ -79,6 +81,25 @@ class Survey:
         """
         last = self.findings[-1]
         raise UserError(f"{self.root / last.path}: {last.text}; {last.advice}")
+
+    def attempt(self, path: Path, read: Callable[[], _Found]) -> _Found | None:
+        """Give what reading a file gives; None, and told, where it or its content is missing or refused.
+
+        Raises
+        ------
+        UserError
+            If it is not the file's fault: an extra is not installed.
+        """
+        if self.size(path) is None:
+            return None
+        try:
+            return read()
+        except UserError as error:
+            if isinstance(error.__cause__, ImportError):
+                raise
+            kind = Kind.TRUNCATED if isinstance(error, CutShortError) else Kind.ODD
+            self.tell(path, kind, str(error).removeprefix(f"{path}: ").rpartition("; ")[0] or str(error))
+            return None
 
     def names(self, folder: Path) -> frozenset[str]:
         """Names of what is in a folder; none, and told, where it cannot be read."""

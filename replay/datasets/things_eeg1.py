@@ -115,10 +115,17 @@ class ThingsEeg1(Dataset):
         super().__init__(about)
         self.n_train_stopped = n_train_stopped
 
-    def validate(self, root: Path, subjects: Sequence[str], progress: Callable[[], None]) -> Report:
+    def validate(
+        self,
+        root: Path,
+        subjects: Sequence[str],
+        progress: Callable[[], None],
+        variant: str | None = None,
+    ) -> Report:
         """Say what is in a copy, from its event tables, headers and sidecars; no signal is read."""
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; name the one that holds {_ACCESSION}")
+        self.check_variant(variant)
         survey = self._survey(root)
         names = survey.names(root)
         version = _version(survey, names)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
 import zlib
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +20,7 @@ import numpy as np
 from replay.recordings.channels import cannot_open
 from replay.recordings.recording import Markers, Recording, bids_entities
 from rtdecode.contracts import Channel, ChannelType, Unit
-from rtdecode.errors import UserError
+from rtdecode.errors import CutShortError, UserError
 from rtdecode.signal.alignment import nearest_whole
 
 if TYPE_CHECKING:
@@ -82,32 +85,121 @@ def read_nifti(
     """
     if mask is None:
         raise UserError(f"{path}: which voxels are the channels? State a mask (mask, --mask)")
-    image = _open(path, 4)
-    inside = _inside(mask, image)
-    n_volumes = int(image.shape[3])
-    rate_hz = rate_hz if rate_hz is not None else _rate_hz(path, image)
+    recording = read_volumes(path, read_mask(mask), rate_hz)
     if events is None and (marker_column is not None or every_volume):
         raise UserError(f"{path}: markers come from events; state them as well (events, --events)")
     if events is not None and marker_column is None:
         raise UserError(f"{path}: which column of its events? State it (marker_channel, --marker-channel)")
-    markers = Markers(np.empty(0, dtype=np.int64), [])
-    if events is not None and marker_column is not None:
-        markers = _markers(events, marker_column, every_volume, rate_hz, n_volumes)
+    if events is None or marker_column is None:
+        return recording
+    markers = _markers(events, marker_column, every_volume, recording.rate_hz, recording.n_samples)
+    return replace(recording, markers=markers)
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which voxels are channels.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    inside : array of shape (n_x, n_y, n_z), bool
+        Where it is above zero.
+    affine : array of shape (4, 4)
+        From indices to millimetres.
+    """
+
+    path: Path
+    inside: NDArray[np.bool_]
+    affine: NDArray[np.float64]
+
+    @cached_property
+    def channels(self) -> tuple[Channel, ...]:
+        """Voxels inside, named by their indices, first index slowest."""
+        return voxel_channels(np.argwhere(self.inside))
+
+
+def voxel_channels(indices: NDArray[np.int64]) -> tuple[Channel, ...]:
+    """Channels of voxels, named by their indices (``"12-5-0"``); ``indices`` has shape ``(n, 3)``."""
+    return tuple(
+        Channel(name="-".join(map(str, index)), type=ChannelType.VOXEL, unit=Unit.NONE)
+        for index in indices.tolist()
+    )
+
+
+def read_mask(path: Path) -> Mask:
+    """Read a 3-D NIfTI file whose voxels above zero are taken.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or no voxel is above zero.
+    """
+    image = _open(path, 3)
+    inside: NDArray[np.bool_] = _voxels(path, image, ...) > 0
+    if not inside.any():
+        raise UserError(f"{path}: no voxel is above zero; give another mask")
+    return Mask(path, inside, np.asarray(image.affine, dtype=np.float64))
+
+
+def read_volumes(path: Path, mask: Mask, rate_hz: float | None = None) -> Recording:
+    """Read a 4-D NIfTI file without markers, see :func:`read_nifti`; its channels are those of the mask.
+
+    Raises
+    ------
+    UserError
+        As for :func:`read_nifti`.
+    """
+    image = _open(path, 4)
+    _check_grid(mask, image)
     subject, session, run = bids_entities(path)
     return Recording(
         name=path.name.removesuffix(".gz").removesuffix(".nii"),
-        rate_hz=rate_hz,
-        channels=tuple(
-            Channel(name="-".join(map(str, index)), type=ChannelType.VOXEL, unit=Unit.NONE)
-            for index in np.argwhere(inside).tolist()
-        ),
-        n_samples=n_volumes,
-        markers=markers,
-        reader=_reader(path, image, inside),
+        rate_hz=rate_hz if rate_hz is not None else _rate_hz(path, image),
+        channels=mask.channels,
+        n_samples=int(image.shape[3]),
+        markers=Markers(np.empty(0, dtype=np.int64), []),
+        reader=_reader(path, image, mask.inside),
         subject=subject,
         session=session,
         run=run,
     )
+
+
+def check_nifti(path: Path, n_dims: int) -> tuple[tuple[int, ...], float]:
+    """Look at the header of a file, and at whether the file ends where that says; no voxel is read.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_dims
+        Dimensions that it must have.
+
+    Returns
+    -------
+    shape
+        Voxels, and volumes as the last of four.
+    step_s
+        Repetition time; NaN where the header tells none.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read as such a file; :class:`rtdecode.errors.CutShortError` if it was cut off.
+    """
+    image = _open(path, n_dims)
+    if path.suffix.lower() == ".gz":
+        # gzip's last four bytes tell what was packed, modulo 2 ** 32
+        with path.open("rb") as file:
+            file.seek(-4, os.SEEK_END)
+            packed = int.from_bytes(file.read(4), "little")
+        if packed != _promised(image) % 2**32:
+            raise CutShortError(
+                f"{path}: does not end as its header's {_promised(image):,} bytes do; restore a complete copy"
+            )
+    return tuple(map(int, image.shape)), _step_s(image) if n_dims == 4 else math.nan
 
 
 def _open(path: Path, n_dims: int) -> Any:
@@ -118,14 +210,19 @@ def _open(path: Path, n_dims: int) -> Any:
         raise UserError(f"{path}: has shape {shape}, but {n_dims} dimensions are needed; give another file")
     if dtype.kind not in "iuf":
         raise UserError(f"{path}: its voxels are {dtype}, no real numbers; give another file")
-    size = path.stat().st_size
-    promised = int(image.dataobj.offset) + math.prod(map(int, shape)) * dtype.itemsize
+    size, promised = path.stat().st_size, _promised(image)
     if size * (_MOST_EXPANSION if path.suffix.lower() == ".gz" else 1) < promised:
-        raise UserError(
+        raise CutShortError(
             f"{path}: its header promises {promised} bytes, and its {size} cannot hold them; "
             "restore a complete copy"
         )
     return image
+
+
+def _promised(image: Any) -> int:
+    """Bytes of the unpacked file, by its header."""
+    n_voxels = math.prod(map(int, image.shape))
+    return int(image.dataobj.offset) + n_voxels * int(image.get_data_dtype().itemsize)
 
 
 def _load(path: Path) -> Any:
@@ -172,27 +269,31 @@ def _reader(path: Path, image: Any, inside: NDArray[np.bool_]) -> Read:
     return read
 
 
-def _inside(mask: Path, image: Any) -> NDArray[np.bool_]:
-    """Voxels of the mask, shape ``(n_x, n_y, n_z)``."""
-    other = _open(mask, 3)
-    if other.shape != image.shape[:3]:
-        raise UserError(f"{mask}: has shape {other.shape}, volumes have {image.shape[:3]}; resample it")
-    if not np.allclose(other.affine, image.affine, rtol=0, atol=_SAME_PLACE_MM):
-        raise UserError(f"{mask}: its voxels lie elsewhere than the volumes' (another affine); resample it")
-    inside: NDArray[np.bool_] = _voxels(mask, other, ...) > 0
-    if not inside.any():
-        raise UserError(f"{mask}: no voxel is above zero; give another mask")
-    return inside
+def _check_grid(mask: Mask, image: Any) -> None:
+    """Refuse a mask of other voxels than the volumes'."""
+    if mask.inside.shape != image.shape[:3]:
+        raise UserError(
+            f"{mask.path}: has shape {mask.inside.shape}, volumes have {image.shape[:3]}; resample it"
+        )
+    if not np.allclose(mask.affine, image.affine, rtol=0, atol=_SAME_PLACE_MM):
+        raise UserError(
+            f"{mask.path}: its voxels lie elsewhere than the volumes' (another affine); resample it"
+        )
 
 
 def _rate_hz(path: Path, image: Any) -> float:
     """One over the repetition time."""
+    step_s = _step_s(image)
+    if not (math.isfinite(step_s) and step_s > 0):
+        raise UserError(f"{path}: its header tells no repetition time; state 1 / TR (rate_hz, --rate)")
+    return 1 / step_s
+
+
+def _step_s(image: Any) -> float:
+    """Repetition time; NaN without a unit of time."""
     unit = image.header.get_xyzt_units()[1]
     # single precision in the header: 0.8 s must not become 0.800000012
-    repetition_s = round(float(image.header["pixdim"][4]) / _PER_SECOND.get(unit, math.nan), 6)
-    if not (math.isfinite(repetition_s) and repetition_s > 0):
-        raise UserError(f"{path}: its header tells no repetition time; state 1 / TR (rate_hz, --rate)")
-    return 1 / repetition_s
+    return round(float(image.header["pixdim"][4]) / _PER_SECOND.get(unit, math.nan), 6)
 
 
 def _markers(path: Path, column: str, every_volume: bool, rate_hz: float, n_volumes: int) -> Markers:

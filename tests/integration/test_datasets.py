@@ -46,10 +46,10 @@ def test_a_copy_goes_all_the_way_to_live_answers(
     monkeypatch.setenv("RTDECODE_TRAIN_MODEL__PENALTIES", "[1e4]")
     monkeypatch.setitem(DATASETS, about.name, made.dataset)
 
-    assert "complete, as published" in run(data, "validate", about.name, made.root, "--subject", made.subject)
     options: list[object] = ["--subject", made.subject]
-    for name, value in (("--variant", made.variant), ("--mask", made.mask)):
-        options += [] if value is None else [name, str(value)]
+    options += [] if made.variant is None else ["--variant", made.variant]
+    assert "complete, as published" in run(data, "validate", about.name, made.root, *options)
+    options += [] if made.mask is None else ["--mask", made.mask]
     study = tmp_path / "study"
     run(data, "prepare", about.name, made.root, "--out", study, "--images", made.images, *options)
     (config,) = study.glob("*.toml")

@@ -35,7 +35,7 @@ class Miniature:
     speed: float = 1.0
 
     def validate(self, *subjects: str) -> Report:
-        return self.dataset.validate(self.root, subjects or (self.subject,), lambda: None)
+        return self.dataset.validate(self.root, subjects or (self.subject,), lambda: None, self.variant)
 
 
 def write_pictures(folder: Path, names: Iterable[str]) -> None:

@@ -1,0 +1,160 @@
+"""HDF5 files of unknown origin: what they promise is checked before anything of it is read.
+
+h5py is imported only here, and only when such a file is opened.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from replay.recordings.channels import cannot_open
+from rtdecode.errors import CutShortError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_PACKED = {None: 1, "gzip": 1032, "lzf": 88}
+"""How many bytes each packed one may become at most; other filters are not opened."""
+
+_LARGEST_CHUNK = 256 << 20
+"""Bytes that one number may cost: a chunk is unpacked as a whole."""
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Hdf5]:
+    """Open a file for as long as the block runs; what the block cannot read of it is a user's error.
+
+    Raises
+    ------
+    UserError
+        If it is missing, no HDF5, or damaged; :class:`rtdecode.errors.CutShortError` if it was cut off.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(f"{path}: HDF5 needs the extra data; install it: uv sync --extra data") from error
+    try:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; check the path")
+        if not h5py.is_hdf5(path):
+            raise UserError(f"{path}: is no HDF5 file; restore a complete copy")
+        with h5py.File(path, "r") as file:
+            yield Hdf5(path, file)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno and error.filename:
+            raise cannot_open(path, error) from error
+        reason = (str(error).strip("'\"").splitlines() or [""])[0].rstrip(".;")
+        kind = CutShortError if "truncated" in reason else UserError
+        raise kind(f"{path}: cannot be read as HDF5 ({reason}); restore a complete copy") from error
+
+
+class Hdf5:
+    """An open file.
+
+    Parameters
+    ----------
+    path
+        Where it is.
+    file
+        The open ``h5py.File``.
+    """
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self.path = path
+        self._file = file
+
+    def names(self, group: str = "/") -> tuple[str, ...]:
+        """Names in a group; none where there is no such group.
+
+        Raises
+        ------
+        UserError
+            If the way to it leaves the file.
+        """
+        found = self._find(group)
+        return () if found is None or not hasattr(found, "keys") else tuple(found.keys())
+
+    def dataset(self, name: str, *, shape: Sequence[int | None], kinds: str = "iuf") -> Any:
+        """Give a dataset; nothing of it is read yet.
+
+        Parameters
+        ----------
+        name
+            Path from the root, with slashes.
+        shape
+            That it must have; None for a length that may be any.
+        kinds
+            Letters of the NumPy kinds that its numbers may be; ``S`` for text of a fixed length.
+
+        Returns
+        -------
+        h5py.Dataset
+            Open as long as the file is.
+
+        Raises
+        ------
+        UserError
+            If it is not there, lies in another file, or is of another shape or kind;
+            :class:`rtdecode.errors.CutShortError` if the file is too small for it.
+        """
+        found = self._find(name)
+        if found is None:
+            raise self._refusal(f"has no {name}", "get another file")
+        if not hasattr(found, "dtype"):
+            raise self._refusal(f"{name} is no array", "get another file")
+        if found.dtype.kind not in kinds:
+            raise self._refusal(f"{name} holds {found.dtype}, which is not read", "get another file")
+        if found.shape is None or not _fits(found.shape, shape):
+            wanted = " × ".join("any" if n is None else f"{n:,}" for n in shape)
+            raise self._refusal(
+                f"{name} has shape {found.shape} where {wanted} is needed", "get another file"
+            )
+        if found.is_virtual or found.external:
+            raise self._refusal(f"{name} lies in other files, which are not opened", "get another file")
+        self._check_size(name, found)
+        return found
+
+    def _find(self, name: str) -> Any:
+        import h5py
+
+        found: Any = self._file
+        for part in filter(None, name.split("/")):
+            if not isinstance(found, h5py.Group) or part not in found:
+                return None
+            if not isinstance(found.get(part, getlink=True), h5py.HardLink):
+                raise self._refusal(f"{name} is a link, which is not followed", "get another file")
+            found = found[part]
+        return found
+
+    def _check_size(self, name: str, found: Any) -> None:
+        """Refuse what the file cannot hold: it was cut off, or made to fill the memory."""
+        promised = math.prod(found.shape) * found.dtype.itemsize
+        stored = found.id.get_storage_size()
+        if found.chunks is None:
+            offset = found.id.get_offset() or 0  # tiny ones lie in their own header, and have none
+            there = min(stored, self.path.stat().st_size - offset)
+            most = there
+        else:
+            if found.compression not in _PACKED or found.scaleoffset is not None:
+                raise self._refusal(f"{name} is packed in a way that is not read", "repack it with h5repack")
+            if math.prod(found.chunks) * found.dtype.itemsize > _LARGEST_CHUNK:
+                raise self._refusal(f"{name} has chunks too large to read", "repack it with h5repack")
+            there = min(stored, self.path.stat().st_size)
+            most = there * _PACKED[found.compression]
+        if promised > most:
+            raise CutShortError(
+                f"{self.path}: {name} promises {promised:,} bytes, and the file's {there:,} cannot hold "
+                "them; restore a complete copy"
+            )
+
+    def _refusal(self, reason: str, advice: str) -> UserError:
+        return UserError(f"{self.path}: {reason}; {advice}")
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(
+        n is None or n == there for n, there in zip(wanted, shape, strict=True)
+    )
