@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from replay.trials import TrialSet, TrialSetWriter, signal_hash
 from rtdecode.contracts import (
@@ -95,6 +95,10 @@ class SignalSettings(BaseModel):
         if self.tmax_s < self.tmin_s:
             raise ValueError(f"tmax_s {self.tmax_s:g} lies before tmin_s {self.tmin_s:g}")
         return self
+
+    @field_serializer("running")
+    def _with_kinds(self, steps: tuple[RunningStep, ...]) -> list[dict[str, Any]]:
+        return [step.model_dump() for step in steps]  # whole: its kind is a default, and tells which it is
 
     def contract(self, channels: Sequence[Channel], rate_hz: float) -> SignalContract:
         """Signal contract for a recording or stream of these channels.

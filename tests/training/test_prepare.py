@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import training.prepare
 from replay.recordings import Recording, array_reader
 from replay.recordings.recording import Markers
-from rtdecode.contracts import Channel, ChannelType, RunningZscore, Unit
+from rtdecode.contracts import Channel, ChannelType, RunningDetrend, RunningZscore, Unit
 from rtdecode.errors import MismatchError, UserError
 from rtdecode.signal.front_end import FrontEnd
 from rtdecode.signal.markers import Marker
@@ -385,3 +385,17 @@ def test_what_does_not_fit_is_refused_and_nothing_is_left(
 def test_a_window_that_ends_before_it_starts_is_refused() -> None:
     with pytest.raises(ValueError, match="tmax_s"):
         SignalSettings(tmin_s=0.5, tmax_s=0.1)
+
+
+def test_settings_written_without_defaults_are_the_same_when_read() -> None:
+    stated = SignalSettings(
+        running=(
+            RunningDetrend(time_constant_s=120, warmup_s=20),
+            RunningZscore(time_constant_s=120, warmup_s=20),
+        ),
+        tmin_s=2,
+        tmax_s=9,
+    )
+    written = stated.model_dump(mode="json", exclude_defaults=True)
+    assert set(written) == {"running", "tmin_s", "tmax_s"}
+    assert SignalSettings(**written) == stated
