@@ -46,6 +46,7 @@ def signal_preset(variant: Variant, recording: Recording) -> SignalSettings:
             ),
             tmin_s=2.0,
             tmax_s=9.0,
+            shift_residual=True,
         )
     return SignalSettings(
         highpass_hz=0.1,
