@@ -7,7 +7,6 @@ only ``isteststim`` tells the two apart.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from replay.datasets.dataset import (
     Variant,
     stimulus_table,
 )
+from replay.datasets.openneuro import openneuro_version, tell_strange_subjects
 from replay.datasets.report import Count, Kind, Report, SubjectReport
 from replay.datasets.survey import Survey
 from replay.recordings import Markers, read_recording
@@ -128,7 +128,7 @@ class ThingsEeg1(Dataset):
         self.check_variant(variant)
         survey = self._survey(root)
         names = survey.names(root)
-        version = _version(survey, names)
+        version = openneuro_version(survey, _ACCESSION, self.about, "sub-*/eeg/sub-*_task-rsvp_*")
         excluded = _excluded(survey)
         shared = survey.json(root / "task-rsvp_eeg.json") or {}
         found = []
@@ -138,7 +138,7 @@ class ThingsEeg1(Dataset):
             progress()
         if any(subject.onset_unit == "ms" for subject in found):
             survey.tell(root, Kind.KNOWN, _MILLISECONDS.text, _MILLISECONDS.rule)
-        self._tell_strange_subjects(survey, names)
+        tell_strange_subjects(survey, self.about, names)
         n_tables = sum(subject.counts["train trials"].found is not None for subject in found)
         n_signals = sum(subject.signal_s is not None for subject in found)
         return Report(
@@ -168,12 +168,6 @@ class ThingsEeg1(Dataset):
     def _survey(self, root: Path) -> Survey:
         return Survey(root, f"get it again from {self.about.source}")
 
-    def _tell_strange_subjects(self, survey: Survey, names: frozenset[str]) -> None:
-        known = {f"sub-{label}" for label in self.about.subjects}
-        for name in sorted(names - known):
-            if name.startswith("sub-"):
-                survey.tell(survey.root / name, Kind.ODD, "is no subject of this dataset", "it is not read")
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Part:
@@ -183,23 +177,6 @@ class _Part:
     stimuli: list[Stimulus]
     files: tuple[Path, ...]
     remarks: tuple[str, ...]
-
-
-def _version(survey: Survey, names: frozenset[str]) -> str:
-    """Version of the copy, empty where it does not say; refuses folders that hold something else."""
-    root = survey.root
-    if _ACCESSION in names:
-        raise UserError(f"{root} is the folder above the dataset: name {root / _ACCESSION}")
-    doi = str((survey.json(root / "dataset_description.json") or {}).get("DatasetDOI", ""))
-    if doi and _ACCESSION not in doi:
-        raise UserError(f"{root} is another dataset ({doi[:80]!r}); name the folder that holds {_ACCESSION}")
-    if not doi and not any(root.glob("sub-*/eeg/*_task-rsvp_*")):
-        raise UserError(
-            f"{root} holds no THINGS-EEG1: neither does dataset_description.json name {_ACCESSION}, nor is "
-            f"there a sub-XX/eeg/sub-XX_task-rsvp_events.tsv; get it from {ABOUT.source}"
-        )
-    version = re.search(r"\.(v\d[\d.]*)$", doi)
-    return f" {version[1]}" if version else ""
 
 
 def _excluded(survey: Survey) -> dict[str, str]:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from replay.recordings import Markers
 from replay.recordings.nifti import read_volumes
 from rtdecode.errors import UserError
-from rtdecode.signal.alignment import nearest_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from replay.recordings import Recording
@@ -64,26 +60,3 @@ class VolumeFiles:
             return last[1].read(start, stop) * self._scale
 
         return read
-
-
-def volume_markers(recording: Recording, onsets_s: Sequence[float], labels: Sequence[str]) -> Recording:
-    """Place markers at the volumes nearest to their onsets, ties to the earlier.
-
-    Parameters
-    ----------
-    recording
-        The run; the first volume stands at 0 s.
-    onsets_s
-        Seconds; those that are no number, or lie outside the run, are left out.
-    labels
-        As many.
-    """
-    placed = [
-        (nearest_whole(onset_s * recording.rate_hz), label)
-        for onset_s, label in zip(onsets_s, labels, strict=True)
-        if np.isfinite(onset_s)
-    ]
-    inside = [one for one in placed if 0 <= one[0] < recording.n_samples]
-    return replace(
-        recording, markers=Markers.in_order([sample for sample, _ in inside], [label for _, label in inside])
-    )

@@ -106,13 +106,13 @@ class Mask:
         Its file.
     inside : array of shape (n_x, n_y, n_z), bool
         Where it is above zero.
-    affine : array of shape (4, 4)
-        From indices to millimetres.
+    affine : array of shape (4, 4), optional
+        From indices to millimetres; None for volumes that do not tell where they lie.
     """
 
     path: Path
     inside: NDArray[np.bool_]
-    affine: NDArray[np.float64]
+    affine: NDArray[np.float64] | None
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
@@ -275,7 +275,7 @@ def _check_grid(mask: Mask, image: Any) -> None:
         raise UserError(
             f"{mask.path}: has shape {mask.inside.shape}, volumes have {image.shape[:3]}; resample it"
         )
-    if not np.allclose(mask.affine, image.affine, rtol=0, atol=_SAME_PLACE_MM):
+    if mask.affine is not None and not np.allclose(mask.affine, image.affine, rtol=0, atol=_SAME_PLACE_MM):
         raise UserError(
             f"{mask.path}: its voxels lie elsewhere than the volumes' (another affine); resample it"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from replay.datasets.volume_files import VolumeFiles, volume_markers
+from replay.datasets.volume_files import VolumeFiles
 from replay.recordings.nifti import check_nifti, read_mask
 from rtdecode.errors import CutShortError, UserError
 
@@ -56,18 +56,6 @@ def test_a_run_that_is_another_by_now_is_refused(runs: list[Path], files: Volume
     write(runs[0], np.zeros((*SHAPE, N_VOLUMES - 1), np.int16))
     with pytest.raises(UserError, match="has other volumes than when it was opened"):
         recording.read(0, 1)
-
-
-def test_markers_stand_at_the_nearest_volumes(runs: list[Path], files: VolumeFiles) -> None:
-    recording = volume_markers(
-        files.recording(runs[0]), [0.9, 7.1, 3.0, float("nan"), 11.2, -1.5], ["a", "b", "c", "d", "e", "f"]
-    )
-    # 3.0 s lies between two volumes: the earlier one; 11.2 s after the last one
-    assert list(zip(recording.markers.sample.tolist(), recording.markers.label, strict=True)) == [
-        (0, "a"),
-        (1, "c"),
-        (4, "b"),
-    ]
 
 
 def test_a_look_at_a_header_finds_what_was_cut_off(tmp_path: Path) -> None:
