@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replay.datasets.nsd import Nsd
 from replay.datasets.things_eeg1 import ThingsEeg1
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
     from replay.datasets.dataset import Dataset
 
-DATASETS: dict[str, Dataset] = {dataset.about.name: dataset for dataset in (ThingsEeg1(),)}
+DATASETS: dict[str, Dataset] = {dataset.about.name: dataset for dataset in (ThingsEeg1(), Nsd())}
 
 
 def find_dataset(name: str) -> Dataset:
