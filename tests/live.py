@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from replay.recordings.recording import Recording
 
 
-def serve(recording: Recording, decoder: Path, **player: object) -> Answers:
-    """Replay a recording over LSL to a service in this process, and collect all that it says."""
+def serve(recording: Recording, decoder: Path, *, unit: str | None = None, **player: object) -> Answers:
+    """Replay a recording over LSL to a service in this process, and collect all that it says.
+
+    ``unit`` is what the service's configuration states of a stream whose channels have none.
+    """
     playing = LslPlayer(recording, wait_timeout_s=30, grace_s=1, **player)
     config = ServeConfig(
-        streams=[{"id": "eeg", "lsl": {"source_id": playing.source_id}}],
+        streams=[{"id": "eeg", "lsl": {"source_id": playing.source_id}, "unit": unit}],
         markers={"streams": [{"source_id": playing.marker_source_id}]},
         decoders=[{"path": decoder}],
         bus={"publish_port": 0, "subscribe_port": 0, "control_port": 0},

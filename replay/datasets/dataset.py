@@ -267,7 +267,7 @@ class Dataset(ABC):
         variants = {variant.name: variant for variant in self.about.variants}
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; name the one that holds {self.about.title}")
-        there = [one for one in variants.values() if any(any(root.glob(sign)) for sign in one.signs)]
+        there = [one for one in variants.values() if self.holds(root, one)]
         found = [one for one in there if name in (None, one.name)]
         if len(found) == 1:
             return found[0]
@@ -280,6 +280,10 @@ class Dataset(ABC):
         raise UserError(
             f"{root} holds no {self.about.title}{f' as {name}' if name else ''}: there is no {files}"
         )
+
+    def holds(self, root: Path, variant: Variant) -> bool:
+        """Whether a copy holds a variant: one of the files that show it is there."""
+        return any(any(root.glob(sign)) for sign in variant.signs)
 
     def check_variant(self, name: str | None) -> None:
         """Refuse a name that no variant has; None is none.

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from live import serve
-from miniatures.nsd import write_nsd_betas, write_nsd_timeseries
 from miniatures.things_eeg1 import write_things_eeg1
+from miniatures.things_eeg2 import (
+    write_things_eeg2_preprocessed_17,
+    write_things_eeg2_preprocessed_63,
+    write_things_eeg2_raw,
+)
 
 from replay.cli import replay
 from replay.datasets.catalogue import DATASETS
@@ -30,8 +34,9 @@ if TYPE_CHECKING:
 
 WRITERS: tuple[Callable[[Path], Miniature], ...] = (
     write_things_eeg1,
-    write_nsd_timeseries,
-    write_nsd_betas,
+    write_things_eeg2_raw,
+    write_things_eeg2_preprocessed_17,
+    write_things_eeg2_preprocessed_63,
 )
 
 
@@ -68,15 +73,16 @@ def test_a_copy_goes_all_the_way_to_live_answers(
     assert not manifest.simulated
     chosen = Selection(subjects=(made.subject,), variant=made.variant, mask=made.mask)
     recording = made.dataset.open(made.root, chosen).recording(made.session, made.run)
-    answers = serve(recording, config.with_suffix(".onnx"), speed=made.speed)
+    answers = serve(recording, config.with_suffix(".onnx"), speed=made.speed, unit=made.unit)
     trials = TrialSet.open(study / "trials")
     mine = (trials.trials["session"] == recording.session) & (
         trials.trials["run"] == (recording.run or recording.name)
     )
-    # live a window waits for a sample after its own: it may be the last one before a jump
-    mine &= trials.trials["onset_sample"] + trials.signal.window.last_sample < recording.n_samples - 1
     offline = trials.select(mine.to_numpy(bool))
-    live = {message.onset_sample: embedding for message, embedding in answers.embeddings.values()}
+    live = {
+        recording.segment_starts[message.segment] + message.onset_sample: embedding
+        for message, embedding in answers.embeddings.values()
+    }
     assert set(offline.trials["onset_sample"]) <= set(live)
     predicted = decoder.predict(offline)
     found = np.array([live[onset] for onset in offline.trials["onset_sample"]])

@@ -21,7 +21,8 @@ class Miniature:
     """A copy on disk, the images that were shown, and the dataset that expects as few trials.
 
     ``subject``, ``session`` and ``run`` name a recording to replay, ``speed`` times as fast as recorded;
-    ``variant`` and ``mask`` are what ``rtdecode data prepare`` needs to be told.
+    ``variant`` and ``mask`` are what ``rtdecode data prepare`` needs to be told, ``unit`` what the live
+    service does.
     """
 
     root: Path
@@ -32,6 +33,7 @@ class Miniature:
     run: str | None = None
     variant: str | None = None
     mask: Path | None = None
+    unit: str | None = None
     speed: float = 1.0
 
     def validate(self, *subjects: str) -> Report:
