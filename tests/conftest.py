@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import settings
 
 from rtdecode.sources.lsl_config import use_loopback
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "n170"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 settings.register_profile("rtdecode", deadline=None)  # machines are shared: no example is timed
 settings.load_profile("rtdecode")
@@ -30,12 +31,24 @@ def data_dir() -> Path:
 def n170_config(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
     """The example, with its paths pointed at the recordings and pictures."""
     folder = tmp_path_factory.mktemp("n170")
-    text = (EXAMPLE / "n170.toml").read_text(encoding="utf-8")
+    text = (EXAMPLES / "n170" / "n170.toml").read_text(encoding="utf-8")
     runs = sorted((data_dir / "eeg_muse" / "N170").glob("*.csv"))
     for number, run in enumerate(runs, start=1):
         text = text.replace(f"recordings/run{number}.csv", run.as_posix())
     (folder / "n170.toml").write_text(text, encoding="utf-8")
-    table = (EXAMPLE / "stimuli.csv").read_text(encoding="utf-8")
+    table = (EXAMPLES / "n170" / "stimuli.csv").read_text(encoding="utf-8")
     images = (data_dir / "stimuli" / "face_house").as_posix()
     (folder / "stimuli.csv").write_text(table.replace("images/", f"{images}/"), encoding="utf-8")
     return folder / "n170.toml"
+
+
+@pytest.fixture(scope="session")
+def haxby_config(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """The example, with its paths pointed at the volumes."""
+    folder = tmp_path_factory.mktemp("haxby")
+    text = (EXAMPLES / "haxby" / "haxby.toml").read_text(encoding="utf-8")
+    copy = (data_dir / "fmri_haxby").as_posix()
+    text = text.replace("data/haxby2001", f"{copy}/haxby2001").replace("data/mask", f"{copy}/singlefile/mask")
+    (folder / "haxby.toml").write_text(text, encoding="utf-8")
+    shutil.copy(EXAMPLES / "haxby" / "stimuli.csv", folder)
+    return folder / "haxby.toml"

@@ -17,7 +17,7 @@ from training.evaluate import Scores, evaluate, leave_one_out, mean_scores
 from training.export import check_antialias, check_repair, export, read_decoder
 from training.fit import fit, split_hash, with_targets
 from training.study import prepare_study, print_table, progress_console, remark, shown_progress, write_json
-from training.targets import Targets, embed_stimuli
+from training.targets import Targets, embed_stimuli, one_hot
 
 _config = click.argument("config", type=click.Path(path_type=Path))
 _json = click.option(
@@ -162,5 +162,7 @@ def _open_trials(settings: TrainConfig) -> TrialSet:
 def _targets(settings: TrainConfig) -> Targets:
     from replay.datasets.encoder import BuiltinEncoder
 
+    if settings.targets.encoder == "one_hot":
+        return one_hot(settings.stimuli().rows["stimulus_id"])
     with shown_progress("Embedding images") as progress:
         return embed_stimuli(settings.stimuli(), BuiltinEncoder(), progress)

@@ -188,9 +188,16 @@ class MarkerTable(_Section):
 
 
 class TargetSettings(_Section):
-    """``[targets]``: which image encoder the decoder learns to predict."""
+    """``[targets]``: what the decoder learns to predict.
 
-    encoder: Literal["builtin"] = "builtin"
+    Parameters
+    ----------
+    encoder
+        ``"builtin"``: embeddings of the stimuli's images. ``"one_hot"``: no images, one dimension a stimulus,
+        in the order of their names; for few of them, such as categories.
+    """
+
+    encoder: Literal["builtin", "one_hot"] = "builtin"
 
 
 class SplitSettings(_Section):

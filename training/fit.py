@@ -44,6 +44,11 @@ class LinearSettings(BaseModel):
         Largest absolute value let through after scaling.
     folds
         Cross-validation folds, at most.
+    average_times
+        The decoder answers for the mean of the window's points, all with the same weights. It is fitted on
+        each point as a trial of its own, which tells it the noise within windows, and its penalties are
+        chosen for the means. For few windows of many channels that say the same throughout, such as blocks of
+        volumes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -54,6 +59,7 @@ class LinearSettings(BaseModel):
     baseline_s: tuple[float, float] | None = None
     clamp: float = Field(default=20.0, gt=0)
     folds: int = Field(default=5, ge=2)
+    average_times: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,10 @@ def fit(trials: TrialSet, targets: Targets, settings: LinearSettings | None = No
     if len(ridge.penalties) > 1:
         plan = plan_folds(trials.trials, trials.signal.window.n_samples, settings.folds)
         rule, folds = plan.rule, plan.folds
-    ridge.fit(x.reshape(len(x), -1), standardised, folds)
+    if settings.average_times:
+        weights = _fit_points(ridge, x, standardised, folds)
+    else:
+        weights = ridge.fit(x.reshape(len(x), -1), standardised, folds).weights
     if edge := ridge.edge_warning():
         warnings.append(edge)
 
@@ -191,7 +200,7 @@ def fit(trials: TrialSet, targets: Targets, settings: LinearSettings | None = No
         scaling=Scaling(baseline_s=settings.baseline_s, clamp=settings.clamp),
         center=center,
         scale=scale,
-        weights=ridge.weights.astype(np.float32),
+        weights=weights.astype(np.float32),
         bias=ridge.intercept.astype(np.float32),
         head=Head(
             name="image",
@@ -210,6 +219,30 @@ def fit(trials: TrialSet, targets: Targets, settings: LinearSettings | None = No
         left_out=left_out,
         warnings=tuple(warnings),
     )
+
+
+def _fit_points(ridge: Ridge, x: np.ndarray, y: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
+    """Fit on the points of windows ``(n, n_times, n_channels)``, to predict from the windows' means.
+
+    Returns
+    -------
+    array of shape (n_times * n_channels, dim)
+        Weights of a whole window: the same for each point, and together those of the mean.
+    """
+    n_times, n_channels = x.shape[1:]
+
+    def points(windows: np.ndarray) -> np.ndarray:
+        rows: np.ndarray = (windows[:, None] * n_times + np.arange(n_times)).ravel()
+        return rows
+
+    ridge.fit(
+        x.reshape(-1, n_channels),
+        np.repeat(y, n_times, axis=0),
+        [(points(train), points(validation)) for train, validation in folds],
+        together=n_times,
+    )
+    weights: np.ndarray = np.tile(ridge.weights / n_times, (n_times, 1))
+    return weights
 
 
 def with_targets(trials: TrialSet, targets: Targets) -> tuple[TrialSet, dict[str, int]]:

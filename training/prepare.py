@@ -305,7 +305,8 @@ def _windows(
     native : array of shape (n_samples, n_channels), float32
     window : array of shape (n_times, n_channels), float32
     """
-    pick = [recording.channel_names.index(channel.name) for channel in signal.channels]
+    column = {name: index for index, name in enumerate(recording.channel_names)}
+    pick = [column[channel.name] for channel in signal.channels]
     first, n_samples = signal.window.first_sample, signal.window.n_samples
     block = max(1, round(_BLOCK_S * recording.rate_hz))
     resampler = Resampler(signal)

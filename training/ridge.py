@@ -151,7 +151,13 @@ def feature_moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def fold_errors_primal(
-    x: np.ndarray, y: np.ndarray, gram: np.ndarray, moments: np.ndarray, penalties: np.ndarray, fold: Fold
+    x: np.ndarray,
+    y: np.ndarray,
+    gram: np.ndarray,
+    moments: np.ndarray,
+    penalties: np.ndarray,
+    fold: Fold,
+    together: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squared validation errors of all penalties in one fold; cheaper where n_samples >= n_features.
 
@@ -169,6 +175,8 @@ def fold_errors_primal(
     penalties : array of shape (n_penalties,)
     fold : (training rows, validation rows)
         Rows in neither are left out.
+    together
+        So many validation rows in a row are predicted as one, by their mean.
 
     Returns
     -------
@@ -189,14 +197,14 @@ def fold_errors_primal(
     inside -= np.outer(total, shift)
     inside_moments -= np.outer(total, y_shift)
     spectrum = decompose(inside, inside_moments)
-    errors, targets = np.zeros((len(penalties), y.shape[1])), y[validation] - y_shift
-    for rows, block in _row_blocks(x[validation], mean + shift):
+    errors, targets = np.zeros((len(penalties), y.shape[1])), _means(y[validation], together) - y_shift
+    for rows, block in _row_blocks(_means(x[validation], together), mean + shift):
         errors += squared_errors(spectrum, block @ spectrum.vectors, targets[rows], penalties)
     return errors, np.einsum("ij,ij->j", targets, targets)
 
 
 def fold_errors_dual(
-    y: np.ndarray, gram: np.ndarray, penalties: np.ndarray, fold: Fold
+    y: np.ndarray, gram: np.ndarray, penalties: np.ndarray, fold: Fold, together: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squared validation errors of all penalties in one fold; cheaper where n_samples < n_features.
 
@@ -204,14 +212,14 @@ def fold_errors_dual(
     n_samples) from :func:`sample_gram`. Other parameters and results are those of :func:`fold_errors_primal`.
     """
     train, validation = fold
-    inside, across = gram[np.ix_(train, train)], gram[np.ix_(validation, train)]
+    inside, across = gram[np.ix_(train, train)], _means(gram[np.ix_(validation, train)], together)
     # (x - m)'(z - m), with m the mean of the training samples, from the products x'z.
     to_mean = inside.mean(axis=0)
     across -= across.mean(axis=1, keepdims=True) + (to_mean - to_mean.mean())
     inside -= to_mean[:, None] + (to_mean - to_mean.mean())
     y_shift = y[train].mean(axis=0)
     spectrum = decompose(inside, y[train] - y_shift)
-    targets = y[validation] - y_shift
+    targets = _means(y[validation], together) - y_shift
     errors = squared_errors(spectrum, across @ spectrum.vectors, targets, penalties)
     return errors, np.einsum("ij,ij->j", targets, targets)
 
@@ -249,7 +257,7 @@ class Ridge:
         self.chosen = np.empty(0)
         self.r2: np.ndarray | None = None
 
-    def fit(self, x: np.ndarray, y: np.ndarray, folds: Sequence[Fold] = ()) -> Self:
+    def fit(self, x: np.ndarray, y: np.ndarray, folds: Sequence[Fold] = (), together: int = 1) -> Self:
         """Choose the penalties on the folds, then fit on all samples.
 
         Parameters
@@ -258,6 +266,9 @@ class Ridge:
         y : array of shape (n_samples, n_targets)
         folds : sequence of (training rows, validation rows)
             Not used where the grid has one penalty only.
+        together
+            Samples whose mean will be predicted: penalties are chosen for means of so many validation rows in
+            a row. They are less noisy than single samples and ask for smaller penalties.
         """
         mean = y.mean(axis=0, dtype=np.float64)
         y = y - mean
@@ -267,8 +278,8 @@ class Ridge:
 
         def fold_errors(fold: Fold) -> tuple[np.ndarray, np.ndarray]:
             if dual:
-                return fold_errors_dual(y, gram, self.penalties, fold)
-            return fold_errors_primal(x, y, gram, moments, self.penalties, fold)
+                return fold_errors_dual(y, gram, self.penalties, fold, together)
+            return fold_errors_primal(x, y, gram, moments, self.penalties, fold, together)
 
         self.chosen = np.full(y.shape[1], self.penalties[0])
         if len(self.penalties) == 1:
@@ -320,6 +331,14 @@ def _side_by_side(n_jobs: int) -> Iterator[ThreadPoolExecutor]:
     """
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(n_jobs, os.cpu_count() or 1)) as pool:
         yield pool
+
+
+def _means(rows: np.ndarray, together: int) -> np.ndarray:
+    """Means of each ``together`` rows that follow each other, in float64."""
+    if together == 1:
+        return rows
+    means: np.ndarray = rows.reshape(-1, together, rows.shape[1]).mean(axis=1, dtype=np.float64)
+    return means
 
 
 def _row_blocks(x: np.ndarray, mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

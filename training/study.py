@@ -36,7 +36,8 @@ def prepare_study(settings: TrainConfig, json_path: Path | None) -> None:
     """
     stimuli = settings.stimuli()
     try:
-        stimuli.pictures()
+        if settings.targets.encoder != "one_hot":
+            stimuli.pictures()
     except UserError as error:
         remark(f"warning: fit and evaluate will need the images: {error}")
     source = settings.source()

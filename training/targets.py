@@ -1,19 +1,20 @@
-"""Stimuli to target embeddings: the image, or images, that the table of stimuli names, through an encoder."""
+"""Stimuli to target embeddings: their images through an encoder, or one dimension a stimulus."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from replay.datasets.encoder import mean_embeddings
+from rtdecode.contracts import EmbeddingSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from replay.datasets.encoder import Encoder
-    from rtdecode.contracts import EmbeddingSpace
     from rtdecode.stimuli import StimulusTable
 
 
@@ -90,3 +91,24 @@ def embed_stimuli(
         encoder, list(pictures.values()), None if progress is None else lambda done: progress(done, n_images)
     )
     return Targets(tuple(pictures), embeddings, encoder.space)
+
+
+def one_hot(stimulus_ids: Iterable[str]) -> Targets:
+    """Give each stimulus a dimension of its own, which is 1 for it and 0 for all others; no image is needed.
+
+    Parameters
+    ----------
+    stimulus_ids
+        Those of a table, in any order; one that appears again counts once. Two spaces are equal where their
+        stimuli are the same.
+    """
+    names = sorted(set(stimulus_ids))
+    space = EmbeddingSpace(
+        encoder="one-hot",
+        weights_sha256=hashlib.sha256("\n".join(names).encode()).hexdigest(),
+        layer="none",
+        pooling="none",
+        preprocessing="none",
+        dim=len(names),
+    )
+    return Targets(tuple(names), np.eye(len(names), dtype=np.float32), space)

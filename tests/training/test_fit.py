@@ -86,6 +86,37 @@ def test_predictions_are_those_of_the_formula(make_trials: MakeTrials, make_targ
     np.testing.assert_allclose(decoder.predict(trials.select([3, 7])), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_mean_of_a_window_is_decoded_with_weights_that_its_points_share(
+    make_trials: MakeTrials, make_targets: MakeTargets
+) -> None:
+    targets = make_targets(3)
+    stimuli = [f"i{k % 3}" for k in range(60)]
+    rng = np.random.default_rng(3)
+    state = targets.of(stimuli) @ rng.normal(size=(6, 40))
+    noise = 40 * rng.normal(size=(60, 80, 20)) @ rng.normal(size=(20, 40)) + rng.normal(size=(60, 80, 40))
+    trials = make_trials(
+        targets,
+        stimuli,
+        windows=1e-5 * (state[:, None] + noise),
+        n_channels=40,
+        lowpass_hz=None,
+        runs=[f"{k // 6}" for k in range(60)],
+    )
+    train = trials.select(np.arange(54))
+    settings = LinearSettings(penalties=SETTINGS.penalties, average_times=True)
+    fitted = fit(train, targets, settings)
+    weights = fitted.decoder.weights.reshape(-1, 40, 6)
+    np.testing.assert_array_equal(weights, np.broadcast_to(weights[0], weights.shape))
+    test = trials.select(np.arange(54, 60))
+    mean = test.windows().mean(axis=1, keepdims=True).repeat(len(weights), axis=1)
+    np.testing.assert_allclose(fitted.decoder.predict(test), fitted.decoder(mean), rtol=1e-4, atol=1e-4)
+    assert fitted.fold_rule == "by run: 9 runs in 5 folds"
+    # the noise that comes and goes within windows of one state tells which directions to mistrust
+    apart = fit(train, targets, SETTINGS).decoder.predict(test)
+    truth = targets.of(test.trials["stimulus_id"])
+    assert pearson(fitted.decoder.predict(test), truth) > 0.8 > pearson(apart, truth)
+
+
 def test_an_artefact_is_clamped(make_trials: MakeTrials, make_targets: MakeTargets) -> None:
     targets = make_targets(60)
     trials = make_trials(targets, STIMULI)

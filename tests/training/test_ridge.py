@@ -115,6 +115,25 @@ def test_r2_is_that_of_the_pooled_validation_predictions() -> None:
     np.testing.assert_allclose(model.r2[2], 1 - residual / total)
 
 
+@pytest.mark.parametrize(("n", "p"), SHAPES)
+def test_penalties_for_means_are_chosen_by_the_errors_of_means(n: int, p: int) -> None:
+    x, y = _problem(n, p)
+    folds = [
+        (np.setdiff1d(np.arange(n), part), part) for part in np.array_split(np.arange(n).reshape(-1, 5), 3)
+    ]
+    folds = [(train, part.ravel()) for train, part in folds]
+    expected, spread = np.zeros((len(PENALTIES), 5)), np.zeros(5)
+    for train, validation in folds:
+        inside, outside = x[validation].reshape(-1, 5, p).mean(1), y[validation].reshape(-1, 5, 5).mean(1)
+        spread += ((outside - y[train].mean(axis=0)) ** 2).sum(axis=0)
+        for index, penalty in enumerate(PENALTIES):
+            part = Ridge([penalty]).fit(x[train], y[train])
+            expected[index] += ((part.predict(inside) - outside) ** 2).sum(axis=0)
+    model = Ridge(PENALTIES).fit(x, y, folds, together=5)
+    np.testing.assert_allclose(model.r2, 1 - expected / spread, rtol=1e-6)
+    np.testing.assert_array_equal(model.chosen, PENALTIES[expected.argmin(axis=0)])
+
+
 def test_a_penalty_at_the_edge_of_the_grid_is_told() -> None:
     rng = np.random.default_rng(1)
     x, noise = rng.normal(size=(60, 10)), rng.normal(size=(60, 3))

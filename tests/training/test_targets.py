@@ -10,7 +10,7 @@ from PIL import Image
 from replay.datasets.encoder import BuiltinEncoder
 from rtdecode.errors import UserError
 from rtdecode.stimuli import StimulusTable
-from training.targets import Targets, embed_stimuli
+from training.targets import Targets, embed_stimuli, one_hot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,3 +88,11 @@ def test_targets_that_contradict_themselves_are_refused(make_targets: MakeTarget
         Targets(("a", "a", "b"), good.embeddings, good.space)
     with pytest.raises(ValueError, match="NaN"):
         Targets(good.stimulus_ids, good.embeddings * np.nan, good.space)
+
+
+def test_without_images_each_stimulus_is_a_dimension() -> None:
+    targets = one_hot(["house", "face", "house"])
+    assert targets.stimulus_ids == ("face", "house")
+    np.testing.assert_array_equal(targets.embeddings, np.eye(2))
+    assert one_hot(["face", "house"]).space == targets.space
+    assert one_hot(["face", "chair"]).space != targets.space
