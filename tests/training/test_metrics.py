@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +11,15 @@ from scipy import stats
 from rtdecode.similarity import standardise, unit_length
 from training.metrics import (
     auc,
+    hubness,
+    mean_over_repetitions,
+    noise_ceiling,
+    pairwise_accuracy,
     pearson,
     prototype_contrast,
+    ranks_within,
     top_k,
+    top_k_of_size,
     truth_ranks,
 )
 
@@ -85,3 +93,68 @@ def test_auc_of_one_kind_is_refused() -> None:
 def test_scores_of_different_trials_are_refused() -> None:
     with pytest.raises(ValueError, match="n at least 2"):
         pearson(np.zeros((3, 2)), np.zeros((4, 2)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(n_gallery=st.integers(2, 12), data=st.data())
+def test_top_k_of_smaller_galleries_is_the_mean_over_all_of_them(n_gallery: int, data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, n_gallery))
+    k = data.draw(st.integers(1, n_gallery))
+    rank = data.draw(st.integers(1, n_gallery))
+    others = itertools.combinations(range(1, n_gallery), size - 1)  # by rank, the true one taken out
+    expected = np.mean([sum(other < rank for other in drawn) < k for drawn in others])
+    assert top_k_of_size(np.array([rank]), n_gallery, size, k) == pytest.approx(expected)
+
+
+def test_top_k_of_the_whole_gallery_is_top_k() -> None:
+    found = np.array([1, 3, 7, 20])
+    assert top_k_of_size(found, 20, 20, 5) == pytest.approx(top_k(found, 5))
+    assert top_k_of_size(found, 20, 1, 1) == 1.0
+    with pytest.raises(ValueError, match="galleries of 21"):
+        top_k_of_size(found, 20, 21, 1)
+
+
+def test_pairwise_accuracy_of_chance_is_a_half() -> None:
+    assert pairwise_accuracy(np.arange(1, 12), 11) == pytest.approx(0.5)
+    assert pairwise_accuracy(np.array([1, 1]), 11) == 1.0
+
+
+def test_ranks_within_a_category_leave_other_categories_out() -> None:
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(30, 6))
+    categories = ["cat"] * 10 + ["dog"] * 20
+    mean, sd = gallery.mean(axis=0), gallery.std(axis=0)
+    predictions = gallery[[3, 15]] + 0.8 * rng.normal(size=(2, 6))
+    found, sizes = ranks_within(predictions, gallery, np.array([3, 15]), mean, sd, categories)
+    assert sizes.tolist() == [10, 20]
+    cats = truth_ranks(predictions[:1], gallery[:10], np.array([3]), mean, sd)
+    dogs = truth_ranks(predictions[1:], gallery[10:], np.array([5]), mean, sd)
+    assert found.tolist() == [cats[0], dogs[0]]
+
+
+def test_an_image_that_is_answered_to_anything_is_a_hub() -> None:
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(40, 20))
+    mean, sd = np.zeros(20), np.ones(20)
+    assert hubness(gallery, gallery, mean, sd, k=1) == 0.0
+    assert hubness(gallery + 3 * gallery[0], gallery, mean, sd, k=1) > 2
+
+
+def test_repetitions_are_averaged_and_stimuli_with_fewer_left_out() -> None:
+    values = np.arange(6.0)[:, None]
+    means, names = mean_over_repetitions(values, list("abaabc"), 2, np.random.default_rng(0))
+    assert names == ["a", "b"]
+    assert means[1, 0] == 2.5
+    assert means[0, 0] in (1.0, 1.5, 2.5)
+
+
+def test_the_noise_ceiling_is_the_share_that_the_stimulus_explains() -> None:
+    rng = np.random.default_rng(0)
+    stimuli = np.repeat(np.arange(2000), 4)
+    signal = rng.normal(size=(2000, 3))[stimuli]
+    responses = signal * [1.0, 0.5, 0.0] + rng.normal(size=(8000, 3))
+    names = stimuli.astype(str).tolist()
+    np.testing.assert_allclose(noise_ceiling(responses, names), [0.5, 0.2, 0.0], atol=0.03)
+    np.testing.assert_allclose(noise_ceiling(responses, names, k=4), [0.8, 0.5, 0.0], atol=0.05)
+    with pytest.raises(ValueError, match="twice or more"):
+        noise_ceiling(responses[::4], names[::4])
