@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pylsl.info import XMLElement
 
     from replay.recordings.recording import Recording
+    from rtdecode.contracts import Channel
     from rtdecode.sources.metadata import Element
 
 
@@ -48,10 +49,19 @@ def signal_info(
     layout = layout or Layout.of(recording)
     n_channels, rate_hz = len(layout.channels), layout.rate_hz * speed
     info = pylsl.StreamInfo(name, content_type(layout.channels), n_channels, rate_hz, value_format, source_id)
-    channels = info.desc().append_child("channels")
-    for channel, unit in zip(layout.channels, layout.units, strict=True):
-        _append(channels.append_child("channel"), described(channel, unit))
+    _add_channels(info, layout)
     _add_origin(info, recording, speed, faults)
+    return info
+
+
+def live_info(
+    channels: tuple[Channel, ...], rate_hz: float, *, name: str, source_id: str
+) -> pylsl.StreamInfo:
+    """Describe a signal stream that is no replay; its numbers are sent as float64, in SI units."""
+    info = pylsl.StreamInfo(
+        name, content_type(channels), len(channels), rate_hz, pylsl.cf_double64, source_id
+    )
+    _add_channels(info, Layout.of_channels(channels, rate_hz))
     return info
 
 
@@ -62,6 +72,12 @@ def marker_info(
     info = pylsl.StreamInfo(name, "Markers", 1, pylsl.IRREGULAR_RATE, "string", source_id)
     _add_origin(info, recording, speed, faults)
     return info
+
+
+def _add_channels(info: pylsl.StreamInfo, layout: Layout) -> None:
+    channels = info.desc().append_child("channels")
+    for channel, unit in zip(layout.channels, layout.units, strict=True):
+        _append(channels.append_child("channel"), described(channel, unit))
 
 
 def _append(parent: XMLElement, elements: Sequence[Element]) -> None:

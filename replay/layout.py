@@ -43,14 +43,18 @@ class Layout:
     @classmethod
     def of(cls, recording: Recording) -> Self:
         """All channels of a recording, in its order and in SI units."""
-        n = len(recording.channels)
+        return cls.of_channels(recording.channels, recording.rate_hz)
+
+    @classmethod
+    def of_channels(cls, channels: tuple[Channel, ...], rate_hz: float) -> Self:
+        """These channels, in SI units."""
         return cls(
-            columns=tuple(range(n)),
-            channels=recording.channels,
+            columns=tuple(range(len(channels))),
+            channels=channels,
             # "1" would be read as a power of ten by mne-lsl, which takes unit numbers for such
-            units=tuple("none" if c.unit is Unit.NONE else c.unit.value for c in recording.channels),
-            factors=(1.0,) * n,
-            rate_hz=recording.rate_hz,
+            units=tuple("none" if c.unit is Unit.NONE else c.unit.value for c in channels),
+            factors=(1.0,) * len(channels),
+            rate_hz=rate_hz,
         )
 
     def pick(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:

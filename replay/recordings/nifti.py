@@ -119,6 +119,21 @@ class Mask:
         """Voxels inside, named by their indices, first index slowest."""
         return voxel_channels(np.argwhere(self.inside))
 
+    def check(self, shape: tuple[int, ...], affine: NDArray[np.float64]) -> None:
+        """Refuse volumes of other voxels than the mask's.
+
+        Raises
+        ------
+        UserError
+            If their shape or their affine is another one.
+        """
+        if self.inside.shape != shape:
+            raise UserError(f"{self.path}: has shape {self.inside.shape}, volumes have {shape}; resample it")
+        if self.affine is not None and not np.allclose(self.affine, affine, rtol=0, atol=_SAME_PLACE_MM):
+            raise UserError(
+                f"{self.path}: its voxels lie elsewhere than the volumes' (another affine); resample it"
+            )
+
 
 def voxel_channels(indices: NDArray[np.int64]) -> tuple[Channel, ...]:
     """Channels of voxels, named by their indices (``"12-5-0"``); ``indices`` has shape ``(n, 3)``."""
@@ -152,7 +167,7 @@ def read_volumes(path: Path, mask: Mask, rate_hz: float | None = None) -> Record
         As for :func:`read_nifti`.
     """
     image = _open(path, 4)
-    _check_grid(mask, image)
+    mask.check(image.shape[:3], image.affine)
     subject, session, run = bids_entities(path)
     return Recording(
         name=path.name.removesuffix(".gz").removesuffix(".nii"),
@@ -199,7 +214,7 @@ def check_nifti(path: Path, n_dims: int) -> tuple[tuple[int, ...], float]:
             raise CutShortError(
                 f"{path}: does not end as its header's {_promised(image):,} bytes do; restore a complete copy"
             )
-    return tuple(map(int, image.shape)), _step_s(image) if n_dims == 4 else math.nan
+    return tuple(map(int, image.shape)), repetition_s(image) if n_dims == 4 else math.nan
 
 
 def _open(path: Path, n_dims: int) -> Any:
@@ -269,28 +284,16 @@ def _reader(path: Path, image: Any, inside: NDArray[np.bool_]) -> Read:
     return read
 
 
-def _check_grid(mask: Mask, image: Any) -> None:
-    """Refuse a mask of other voxels than the volumes'."""
-    if mask.inside.shape != image.shape[:3]:
-        raise UserError(
-            f"{mask.path}: has shape {mask.inside.shape}, volumes have {image.shape[:3]}; resample it"
-        )
-    if mask.affine is not None and not np.allclose(mask.affine, image.affine, rtol=0, atol=_SAME_PLACE_MM):
-        raise UserError(
-            f"{mask.path}: its voxels lie elsewhere than the volumes' (another affine); resample it"
-        )
-
-
 def _rate_hz(path: Path, image: Any) -> float:
     """One over the repetition time."""
-    step_s = _step_s(image)
+    step_s = repetition_s(image)
     if not (math.isfinite(step_s) and step_s > 0):
         raise UserError(f"{path}: its header tells no repetition time; state 1 / TR (rate_hz, --rate)")
     return 1 / step_s
 
 
-def _step_s(image: Any) -> float:
-    """Repetition time; NaN without a unit of time."""
+def repetition_s(image: Any) -> float:
+    """Repetition time in an image's header; NaN without a unit of time."""
     unit = image.header.get_xyzt_units()[1]
     # single precision in the header: 0.8 s must not become 0.800000012
     return round(float(image.header["pixdim"][4]) / _PER_SECOND.get(unit, math.nan), 6)

@@ -81,7 +81,8 @@ class ClockShifts:
     Parameters
     ----------
     gap_s
-        How far a stamp may lie from where the one before it leads to expect it.
+        How far a stamp may lie from where the one before it leads to expect it. Never less than half a sample
+        period.
     """
 
     def __init__(self, gap_s: float) -> None:
@@ -104,6 +105,7 @@ class ClockShifts:
     def connect(self, period_s: float) -> None:
         """Follow the stream, which has come or come back; its clock may have been set meanwhile."""
         self._period_s = period_s
+        self._gap_s = max(self._gap_s, 0.5 * period_s)
         self._is_back = True
 
     def add(self, times: npt.NDArray[np.float64], arrival: float) -> None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pylsl
 import pytest
+from index_decoder import index_manifest, write_index_decoder
 from live import serve
+from scans import mosaic, write_mask
 
+from replay.recordings.nifti import read_mask
 from replay.recordings.recording import Markers, Recording, array_reader
+from replay.rehearsal import Answers
 from replay.virtual import run_virtual
-from rtdecode.contracts import Channel, EmbeddingSpace, RunningZscore
+from replay.volumes.stream import VolumeStream
+from rtdecode.bus.subscriber import Subscriber
+from rtdecode.config import ServeConfig
+from rtdecode.contracts import Channel, EmbeddingSpace, RunningZscore, Verdict
 from rtdecode.decoder import Decoder
+from rtdecode.service import Service
 from training.export import export, read_decoder
 from training.fit import LinearSettings, fit
 from training.prepare import SignalSettings, prepare
@@ -116,3 +127,66 @@ def test_a_picture_between_two_volumes_is_decoded_live_as_offline(
     differences = np.array([live[onset] - expected[onset] for onset in expected])
     sd = np.std(np.array(list(expected.values())), axis=0)
     assert np.max(np.abs(differences) / sd) <= 1e-4
+
+
+SCAN_S = 0.6
+LOST = 6
+
+
+def test_volumes_dropped_into_a_folder_are_answered_and_one_that_never_came_is_bridged(
+    tmp_path: Path,
+) -> None:
+    mask = read_mask(write_mask(tmp_path / "mask.nii"))
+    manifest = index_manifest(channels=mask.channels, rate_hz=1 / SCAN_S, window=(0, 2), dim=3)
+    write_index_decoder(tmp_path / "decoder.onnx", manifest)
+    (tmp_path / "scan").mkdir()
+    stream = VolumeStream(
+        tmp_path / "scan",
+        mask,
+        tell=print,
+        source_id=f"scan-{uuid.uuid4()}",
+        repetition_s=SCAN_S,
+        poll_s=0.01,
+    )
+    experiment = pylsl.StreamOutlet(
+        pylsl.StreamInfo("experiment", "Markers", 1, 0, "string", f"{stream.source_id}-markers")
+    )
+    config = ServeConfig(
+        streams=[{"id": "fmri", "lsl": {"source_id": stream.source_id}}],
+        markers={"streams": [{"source_id": f"{stream.source_id}-markers"}]},
+        decoders=[{"path": tmp_path / "decoder.onnx"}],
+        bus={"publish_port": 0, "subscribe_port": 0, "control_port": 0},
+        service={"gap_policy": "interpolate", "timeout_s": 20},
+    )
+    pace, answers = threading.Event(), Answers()
+    with (
+        Service(config) as service,
+        Subscriber(service.endpoints.publish, ("embedding", "verdict", "marker")) as subscriber,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        assert subscriber.wait_joined(10)
+        service.connect()
+        listener = pylsl.StreamInlet(pylsl.resolve_byprop("source_id", stream.source_id, timeout=20)[0])
+        listener.open_stream(10)
+        running = thread.submit(stream.run)
+        try:
+            begin, first = pylsl.local_clock(), 0.0
+            for number in range(1, 13):
+                pace.wait(begin + number * SCAN_S - pylsl.local_clock())
+                if number != LOST:
+                    (tmp_path / "scan" / f"{number}.dcm").write_bytes(mosaic(number, repetition_s=SCAN_S))
+                if number == 1:
+                    _, first = listener.pull_sample(20)
+                if number in (2, 5, 9):
+                    experiment.push_sample([f"at {number}"], first + (number - 0.7) * SCAN_S)
+            answers.collect(subscriber, 3, retrieval=False, is_over=lambda: False)
+        finally:
+            stream.stop()
+            running.result(20)
+    assert {verdict.verdict for verdict in answers.verdicts.values()} == {Verdict.EMITTED}
+    place = np.flatnonzero(mask.inside)[0]
+    for (message, embedding), number in zip(answers.embeddings.values(), (2, 5, 9), strict=True):
+        assert message.onset_sample == number - 1
+        assert message.residual_us == pytest.approx(0.3e6 * SCAN_S, abs=2e4)
+        assert (embedding - place).tolist() == [200 * n for n in range(number, number + 3)]
+        assert message.quality.bridged_samples == (number == 5)

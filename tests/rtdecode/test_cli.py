@@ -15,7 +15,7 @@ def rtdecode(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command_of_every_floor() -> None:
     shown = rtdecode("--help").stdout
     of_this_floor = ("control", "doctor", "inspect", "outlet", "retrieve", "serve")
-    for command in (*of_this_floor, "data", "replay", "demo", "train"):
+    for command in (*of_this_floor, "data", "replay", "demo", "train", "volumes"):
         assert f"\n  {command} " in shown
 
 

@@ -247,3 +247,13 @@ def test_a_clock_that_ran_ahead_and_is_set_back_too_far_is_not_set_right(stream:
     for step in range(200):
         stream.send(3, off=step * 0.0006)
     assert stream.send(1, off=-0.5) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(("late_s", "is_set"), [(1.1, False), (1.4, True)])
+def test_a_slow_stream_may_be_late_by_half_of_its_period_after_a_loss(late_s: float, *, is_set: bool) -> None:
+    shifts = ClockShifts(0.1)
+    shifts.connect(2.5)
+    for number in (*range(10), 12):
+        time = 1000.0 + 2.5 * number
+        shifts.add(np.array([time]), time + 3.0 + (late_s if number == 12 else 0.0))
+    assert (shifts.shift_s != 0) is is_set
