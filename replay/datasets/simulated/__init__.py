@@ -1,4 +1,4 @@
-"""Simulated subjects in several devices, whose truth is known.
+"""Simulated subjects in four devices, whose truth is known.
 
 An image embedding passes through a fixed map to latent features, shared over people up to a rotation; each
 feature drives sources with the time courses and the geometry of the device; noise, jitter and artefacts are
@@ -6,8 +6,17 @@ added. Everything follows from one seed.
 """
 
 from replay.datasets.simulated.eeg import EegSettings
+from replay.datasets.simulated.fmri import Fmri3tSettings, Fmri7tSettings, FmriSettings
 from replay.datasets.simulated.meg import MegSettings
 from replay.datasets.simulated.settings import SubjectSettings
 from replay.datasets.simulated.subject import SimulatedSubject
 
-__all__ = ["EegSettings", "MegSettings", "SimulatedSubject", "SubjectSettings"]
+__all__ = [
+    "EegSettings",
+    "Fmri3tSettings",
+    "Fmri7tSettings",
+    "FmriSettings",
+    "MegSettings",
+    "SimulatedSubject",
+    "SubjectSettings",
+]

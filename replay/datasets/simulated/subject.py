@@ -118,8 +118,8 @@ class SimulatedSubject:
 
         Samples are made when they are read, a block at a time, the same ones for any order of reading; they
         are exact in float32. What is held in memory does not grow with the session, but for the markers and
-        two numbers a trial. A marker stands at the sample nearest to its onset, ties to the earlier; the
-        response begins at the onset itself.
+        two numbers a trial. A marker stands at the sample nearest to its onset, ties to the earlier, and
+        keeps what lies between the two; the response begins at the onset itself.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class SimulatedSubject:
             rate_hz=device.rate_hz,
             channels=device.channels,
             n_samples=n_samples,
-            markers=Markers(markers, list(stimulus_ids)),
+            markers=Markers(markers, stimulus_ids, 1e6 * late / device.rate_hz if late.any() else None),
             reader=blocks.read,
             simulated=True,
             subject=subject,
