@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replay.datasets.nsd import Nsd
 from replay.datasets.things_eeg1 import ThingsEeg1
 from replay.datasets.things_eeg2 import ThingsEeg2
 from rtdecode.errors import UserError
@@ -11,7 +12,9 @@ from rtdecode.errors import UserError
 if TYPE_CHECKING:
     from replay.datasets.dataset import Dataset
 
-DATASETS: dict[str, Dataset] = {dataset.about.name: dataset for dataset in (ThingsEeg1(), ThingsEeg2())}
+DATASETS: dict[str, Dataset] = {
+    dataset.about.name: dataset for dataset in (ThingsEeg1(), ThingsEeg2(), Nsd())
+}
 
 
 def find_dataset(name: str) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -26,7 +27,7 @@ _ANNEX_POINTER = b"/annex/objects/"  # what git-annex leaves in place of an unlo
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A TSV file.
+    """A TSV or CSV file.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ class Survey:
         return found
 
     def table(self, path: Path, needed: Sequence[str]) -> Table | None:
-        """Rows of a TSV file; None, and told, where it cannot be read or a needed column is not in it.
+        """Rows of a TSV or CSV file; None, and told, where it cannot be read or lacks a needed column.
 
         Rows with too few or too many cells are left out and told.
         """
@@ -181,15 +182,13 @@ class Survey:
         if "\n" not in text:
             self.tell(path, Kind.TRUNCATED, "ends within its first line")
             return None
-        first, *lines = text.removesuffix("\n").split("\n")
-        header = first.split("\t")
+        header, *cells = _cells(text, path.suffix.lower() == ".csv")
         if lacking := [name for name in needed if name not in header]:
             self.tell(path, Kind.ODD, f"has no column {', '.join(lacking)}")
             return None
         if len(set(header)) < len(header):
             self.tell(path, Kind.ODD, "names a column twice")
             return None
-        cells = [line.split("\t") for line in lines]
         whole = [number for number, row in enumerate(cells) if len(row) == len(header)]
         ends_within_row = bool(cells) and len(cells[-1]) < len(header)
         rows = pd.DataFrame(
@@ -205,6 +204,11 @@ class Survey:
                 f"the first {broken + 1:,}",
             )
         return Table(rows, n_broken, ends_within_row)
+
+
+def _cells(text: str, is_csv: bool) -> list[list[str]]:
+    lines = text.removesuffix("\n").split("\n")
+    return list(csv.reader(lines)) if is_csv else [line.split("\t") for line in lines]
 
 
 def _printable(text: str) -> str:

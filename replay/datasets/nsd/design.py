@@ -1,0 +1,147 @@
+"""``nsd_expdesign.mat``: which image was shown in which trial, to whom."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtdecode.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_N_DIMS = {"masterordering": 2, "subjectim": 2, "sharedix": 2, "stimpattern": 3}
+_LARGEST_FILE, _LARGEST_ARRAY = 16 << 20, 1 << 20
+"""Bytes, and numbers of one array; the real file has a megabyte and 80,000."""
+
+VOLUMES_A_TRIAL = 3
+"""Volumes of 4/3 s in a trial of 4 s."""
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Images count from 0, as do trials, sessions and runs.
+
+    Parameters
+    ----------
+    images : array of shape (n_subjects, n_trials), int64
+        Image of each trial, in order.
+    shared : array of shape (n_shared,), int64
+        Those that all subjects were to see: the test images.
+    pattern : array of shape (n_sessions, n_runs, n_slots), bool
+        In which slots of a run there was a trial.
+    """
+
+    images: NDArray[np.int64]
+    shared: NDArray[np.int64]
+    pattern: NDArray[np.bool_]
+
+    @property
+    def n_runs(self) -> int:
+        """Runs of a session, those at rest not counted."""
+        return int(self.pattern.shape[1])
+
+    @property
+    def n_volumes(self) -> int:
+        """Volumes of a run: one more than its slots hold."""
+        return VOLUMES_A_TRIAL * int(self.pattern.shape[2]) + 1
+
+    @cached_property
+    def run_ends(self) -> NDArray[np.int64]:
+        """One past the last trial of each run, shape ``(n_sessions, n_runs)``."""
+        return np.cumsum(self.pattern.sum(axis=2)).reshape(self.pattern.shape[:2])
+
+    def session(self, subject: str, session: int) -> NDArray[np.int64]:
+        """Images of a session's trials."""
+        ends = np.concatenate([[0], self.run_ends[:, -1]])
+        return self.images[int(subject) - 1, ends[session] : ends[session + 1]]
+
+    def run(self, subject: str, session: int, run: int) -> NDArray[np.int64]:
+        """Images of a run's trials."""
+        ends = np.concatenate([[0], self.run_ends.reshape(-1)])
+        place = session * self.n_runs + run
+        return self.images[int(subject) - 1, ends[place] : ends[place + 1]]
+
+    def is_shared(self, images: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these are test images."""
+        return np.isin(images, self.shared)
+
+
+def read_design(path: Path, n_images: int) -> Design:
+    """Read the file, whose numbers count from 1.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_images
+        Images that there are.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged, or its arrays do not fit each other.
+    """
+    arrays = _arrays(path)
+    order = _whole(path, "masterordering", arrays)[0]
+    subject_images = _whole(path, "subjectim", arrays)
+    shared = _whole(path, "sharedix", arrays)[0]
+    pattern = _whole(path, "stimpattern", arrays)
+    for name, values, most in (
+        ("masterordering", order, subject_images.shape[1]),
+        ("subjectim", subject_images, n_images),
+        ("sharedix", shared, n_images),
+    ):
+        if values.min() < 1 or values.max() > most:
+            raise _refusal(
+                path, f"{name} counts from {values.min():,} to {values.max():,}, not from 1 to {most:,}"
+            )
+    if not np.isin(pattern, (0, 1)).all() or pattern.sum() != len(order):
+        raise _refusal(path, f"stimpattern does not place the {len(order):,} trials of masterordering")
+    if not all(np.isin(shared, images).all() for images in subject_images):
+        raise _refusal(path, "images of sharedix are not all in each row of subjectim")
+    return Design(subject_images[:, order - 1] - 1, shared - 1, pattern.astype(bool))
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat, whosmat
+
+    if not path.is_file():
+        raise UserError(f"{path}: is not there; it says which image was shown when")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise _refusal(path, f"{path.stat().st_size:,} bytes are too many for this file")
+    try:
+        there = {name: (shape, kind) for name, shape, kind in whosmat(path)}
+        for name, n_dims in _N_DIMS.items():
+            shape, kind = there.get(name, ((), "nothing"))
+            if kind in ("nothing", "cell", "struct", "object", "char", "opaque", "function"):
+                raise _refusal(path, f"has no array {name}")
+            if len(shape) != n_dims or not 0 < math.prod(shape) <= _LARGEST_ARRAY:
+                raise _refusal(path, f"{name} has shape {shape}")
+        return dict(loadmat(path, variable_names=list(_N_DIMS)))
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file fails anywhere in SciPy, and as anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".;")
+        raise UserError(f"{path}: cannot be read as MATLAB's ({reason}); restore a complete copy") from error
+
+
+def _whole(path: Path, name: str, arrays: dict[str, Any]) -> NDArray[np.int64]:
+    """Array of whole numbers."""
+    values = arrays[name]
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iufb":
+        raise _refusal(path, f"{name} holds no numbers")
+    numbers = values.astype(np.float64)
+    if not np.isfinite(numbers).all() or np.any(numbers != np.floor(numbers)):
+        raise _refusal(path, f"{name} holds other than whole numbers")
+    return numbers.astype(np.int64)
+
+
+def _refusal(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: {reason}; restore a complete copy")
