@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from replay.recordings.recording import Markers, Recording
-from rtdecode.contracts import ChannelType
-from training.bench.models import sensors
+from replay.datasets.simulated import MegSettings, SimulatedSubject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,37 +14,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from replay.recordings.recording import Recording
+
 N_CHANNELS = 272
 RATE_HZ = 1200.0
 
-_SD_T = 1e-13
-_BLOCK = 1200
+_LEAD_IN_S = 10.0
+_LEAD_OUT_S = 2.0
 _SOA_S = 1.5
-_SOA_SPREAD_S = 0.2
-_LEAD_S = 10.0
+_EMBEDDINGS = (200, 64)
 _TRIGGER = "STI101"
 _TRIGGER_S = 0.01
 
 
 def simulated_meg(minutes: float) -> Recording:
-    """Noise of MEG's strength in 272 channels at 1200 Hz, and an image each 1.5 s give or take 0.2 s.
+    """Record a simulated subject, 272 channels at 1200 Hz, who sees an image each 1.5 s; at least 12 s.
 
-    Samples are made when they are read, the same ones for any order of reading.
+    Samples are made as they are read; the markers are the numbers of the trials, from 1 on.
     """
-    rng = np.random.default_rng(0)
-    n_samples = round(60 * minutes * RATE_HZ)
-    most = int(60 * minutes / (_SOA_S - _SOA_SPREAD_S)) + 1
-    onsets_s = _LEAD_S + rng.uniform(_SOA_S - _SOA_SPREAD_S, _SOA_S + _SOA_SPREAD_S, most).cumsum()
-    onsets = np.rint(onsets_s * RATE_HZ).astype(np.int64)
-    onsets = onsets[onsets < n_samples]
-    return Recording(
-        name="meg",
-        rate_hz=RATE_HZ,
-        channels=sensors(N_CHANNELS, ChannelType.MAG),
-        n_samples=n_samples,
-        markers=Markers(onsets, [str(1 + number) for number in range(len(onsets))]),
-        reader=_noise,
-        simulated=True,
+    known = np.random.default_rng(0).standard_normal(_EMBEDDINGS)
+    pictures_s = 60 * minutes - _LEAD_IN_S - _LEAD_OUT_S
+    n_trials = 1 + int(pictures_s / _SOA_S)
+    return SimulatedSubject(MegSettings(rate_hz=RATE_HZ), known).session(
+        [str(1 + trial) for trial in range(n_trials)],
+        lambda trials: known[trials % len(known)],
+        soa_s=_SOA_S,
+        lead_in_s=_LEAD_IN_S,
+        lead_out_s=_LEAD_OUT_S + pictures_s - _SOA_S * (n_trials - 1),
     )
 
 
@@ -92,13 +86,3 @@ def write_fif(path: Path, recording: Recording, moved: Callable[[int], None]) ->
 
     raw = Raw(info, last_samps=[recording.n_samples - 1], filenames=[None], orig_format="single")
     raw.save(path, verbose="error")
-
-
-def _noise(start: int, stop: int) -> NDArray[np.float64]:
-    blocks = [
-        np.random.default_rng(index).standard_normal((_BLOCK, N_CHANNELS), np.float32)
-        for index in range(start // _BLOCK, (stop - 1) // _BLOCK + 1)
-    ]
-    first = start - start // _BLOCK * _BLOCK
-    noise: NDArray[np.float64] = _SD_T * np.concatenate(blocks)[first : first + stop - start].astype(float)
-    return noise

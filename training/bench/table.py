@@ -26,8 +26,8 @@ _MEANING = {
 
 _WAYS = {
     "rtdecode": "rtdecode",
-    "mne": "MNE's defaults",
-    "mne-iir": "MNE, causal IIR",
+    "mne": "MNE",
+    "mne-iir": "MNE, IIR",
 }
 
 
@@ -133,24 +133,26 @@ def prepare_tables(result: dict[str, Any]) -> list[Table]:
     """Tables of ``bench prepare``'s result: what each way took, and what must hold."""
     recording = result["recording"]
     taken = Table(
-        "from disk to disk",
+        "disk to disk",
         "s",
-        "least, most",
+        "range",
         "ratio",
-        "of a core",
+        "CPU s",
+        "ratio",
         "peak MiB",
         "windows",
         title=f"rtdecode bench prepare (SIMULATED): {recording['minutes']:g} minutes of "
-        f"{recording['channels']} channels at {recording['rate_hz']:g} Hz, {recording['mb']:.0f} MiB",
+        f"{recording['channels']} channels at {recording['rate_hz']:g} Hz",
         title_justify="left",
     )
     for name, one in result["ways"].items():
         taken.add_row(
             _WAYS[name],
             f"{one['seconds']:.2f}",
-            f"{min(one['runs_s']):.2f}, {max(one['runs_s']):.2f}",
-            f"{result['ratios'].get(name, 1.0):.2f}",
-            f"{one['cpu_share']:.0%}",
+            f"{min(one['runs_s']):.1f}–{max(one['runs_s']):.1f}",
+            f"{result['ratios'].get(name, 1.0):.1f}",
+            f"{one['cpu_s']:.2f}",
+            f"{result['cpu_ratios'].get(name, 1.0):.1f}",
             f"{one['peak_rss_mb']:.0f}",
             str(one["windows"]),
         )

@@ -100,16 +100,15 @@ def _ours() -> Callable[[Path, Path], int]:
 def _mne(*, causal: bool) -> Callable[[Path, Path], int]:
     import mne
 
-    mne.set_log_level("error")
-
     def run(recording: Path, output: Path) -> int:
-        raw = mne.io.read_raw_fif(recording, preload=True)
-        events = mne.find_events(raw, shortest_event=1)
-        how = {"method": "iir", "phase": "forward"} if causal else {}
-        raw.filter(SIGNAL.highpass_hz, SIGNAL.lowpass_hz, **how)
-        raw, events = raw.resample(SIGNAL.resample_hz, events=events)
-        epochs = mne.Epochs(raw, events, tmin=SIGNAL.tmin_s, tmax=SIGNAL.tmax_s, baseline=None)
-        epochs.save(output / "windows-epo.fif")
-        return len(epochs)
+        with mne.use_log_level("error"):
+            raw = mne.io.read_raw_fif(recording, preload=True)
+            events = mne.find_events(raw, shortest_event=1)
+            how = {"method": "iir", "phase": "forward"} if causal else {}
+            raw.filter(SIGNAL.highpass_hz, SIGNAL.lowpass_hz, **how)
+            raw, events = raw.resample(SIGNAL.resample_hz, events=events)
+            epochs = mne.Epochs(raw, events, tmin=SIGNAL.tmin_s, tmax=SIGNAL.tmax_s, baseline=None)
+            epochs.save(output / "windows-epo.fif")
+            return len(epochs)
 
     return run
