@@ -117,7 +117,7 @@ def squared_errors(
 def feature_gram(x: np.ndarray) -> np.ndarray:
     """X'X of centred data, (n_features, n_features), for ``x`` of shape (n_samples, n_features)."""
     gram = np.zeros((x.shape[1], x.shape[1]))
-    for _, block in _row_blocks(x, x.mean(axis=0, dtype=np.float64)):
+    for _, block in row_blocks(x, x.mean(axis=0, dtype=np.float64)):
         gram += block.T @ block
     return gram
 
@@ -189,16 +189,45 @@ def fold_errors_primal(
     # Centred by the mean of all samples first, so that what is subtracted afterwards costs no digits.
     mean = x.mean(axis=0, dtype=np.float64)
     out = np.setdiff1d(np.arange(len(x)), train)
-    for rows, block in _row_blocks(x[out], mean):
+    for rows, block in row_blocks(x[out], mean):
         inside -= block.T @ block
         inside_moments -= block.T @ y[out[rows]]
         total -= block.sum(axis=0)
     shift, y_shift = total / len(train), y[train].mean(axis=0)
     inside -= np.outer(total, shift)
     inside_moments -= np.outer(total, y_shift)
-    spectrum = decompose(inside, inside_moments)
-    errors, targets = np.zeros((len(penalties), y.shape[1])), _means(y[validation], together) - y_shift
-    for rows, block in _row_blocks(_means(x[validation], together), mean + shift):
+    return validation_errors(
+        decompose(inside, inside_moments),
+        _means(x[validation], together),
+        _means(y[validation], together) - y_shift,
+        mean + shift,
+        penalties,
+    )
+
+
+def validation_errors(
+    spectrum: Spectrum, x: np.ndarray, targets: np.ndarray, mean: np.ndarray, penalties: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared errors of all penalties on validation samples, primal.
+
+    Parameters
+    ----------
+    spectrum
+        From :func:`decompose`, of the training samples.
+    x : array of shape (n_samples, n_features)
+    targets : array of shape (n_samples, n_targets)
+        Centred by the mean of the training targets.
+    mean : array of shape (n_features,)
+        Of the training samples.
+    penalties : array of shape (n_penalties,)
+
+    Returns
+    -------
+    errors, reference
+        See :func:`fold_errors_primal`.
+    """
+    errors = np.zeros((len(penalties), targets.shape[1]))
+    for rows, block in row_blocks(x, mean):
         errors += squared_errors(spectrum, block @ spectrum.vectors, targets[rows], penalties)
     return errors, np.einsum("ij,ij->j", targets, targets)
 
@@ -216,12 +245,18 @@ def fold_errors_dual(
     # (x - m)'(z - m), with m the mean of the training samples, from the products x'z.
     to_mean = inside.mean(axis=0)
     across -= across.mean(axis=1, keepdims=True) + (to_mean - to_mean.mean())
-    inside -= to_mean[:, None] + (to_mean - to_mean.mean())
+    centre_gram(inside)
     y_shift = y[train].mean(axis=0)
     spectrum = decompose(inside, y[train] - y_shift)
     targets = _means(y[validation], together) - y_shift
     errors = squared_errors(spectrum, across @ spectrum.vectors, targets, penalties)
     return errors, np.einsum("ij,ij->j", targets, targets)
+
+
+def centre_gram(gram: np.ndarray) -> None:
+    """Make products x'z, (n_samples, n_samples), those of samples centred by their mean, in place."""
+    to_mean = gram.mean(axis=0)
+    gram -= to_mean[:, None] + (to_mean - to_mean.mean())
 
 
 class Ridge:
@@ -287,24 +322,25 @@ class Ridge:
         elif not folds:
             raise ValueError(f"{len(self.penalties)} penalties to choose from, and no folds to choose on")
         else:
-            with _side_by_side(1 + len(folds)) as pool:
+            with side_by_side(1 + len(folds)) as pool:
                 whole = pool.submit(decompose, gram.copy(), moments)
                 parts = list(pool.map(fold_errors, folds))
                 spectrum = whole.result()
-            self._choose(
-                np.sum([errors for errors, _ in parts], axis=0), np.sum([r for _, r in parts], axis=0)
-            )
+            self.choose(parts)
         self.weights = solve(spectrum, self.chosen)
         if dual:
             self.weights = feature_moments(x, self.weights)
         self.intercept = mean - x.mean(axis=0, dtype=np.float64) @ self.weights
         return self
 
-    def _choose(self, errors: np.ndarray, reference: np.ndarray) -> None:
+    def choose(self, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Choose penalties by the errors and references of all folds, see :func:`fold_errors_primal`."""
+        errors = np.sum([errors for errors, _ in folds], axis=0)
+        reference = np.sum([reference for _, reference in folds], axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             self.r2 = np.where(reference > 0, 1 - errors / reference, np.nan)
         best = errors.argmin(axis=0) if self.per_target else errors.sum(axis=1).argmin()
-        self.chosen[:] = self.penalties[best]
+        self.chosen = np.broadcast_to(self.penalties[best], reference.shape).copy()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Predictions ``(n_samples, n_targets)`` for ``x`` of shape ``(n_samples, n_features)``."""
@@ -323,7 +359,7 @@ class Ridge:
 
 
 @contextmanager
-def _side_by_side(n_jobs: int) -> Iterator[ThreadPoolExecutor]:
+def side_by_side(n_jobs: int) -> Iterator[ThreadPoolExecutor]:
     """Run jobs on all cores, each with single-threaded linear algebra.
 
     OpenBLAS's own threads wait for each other by spinning, many times in one eigendecomposition: on two cores
@@ -341,7 +377,15 @@ def _means(rows: np.ndarray, together: int) -> np.ndarray:
     return means
 
 
-def _row_blocks(x: np.ndarray, mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def row_chunks(rows: np.ndarray, n_features: int) -> Iterator[np.ndarray]:
+    """Row numbers, as many at a time as one block of samples holds."""
+    step = max(1, _BLOCK_BYTES // (8 * n_features))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def row_blocks(x: np.ndarray, mean: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Rows of ``x`` in float64, centred, a block at a time."""
     step = max(1, _BLOCK_BYTES // (8 * x.shape[1]))
     for start in range(0, x.shape[0], step):
         rows = slice(start, start + step)
