@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replay.datasets.bold5000 import Bold5000
 from replay.datasets.nsd import Nsd
 from replay.datasets.things_eeg1 import ThingsEeg1
 from replay.datasets.things_eeg2 import ThingsEeg2
@@ -12,9 +13,13 @@ from rtdecode.errors import UserError
 if TYPE_CHECKING:
     from replay.datasets.dataset import Dataset
 
-DATASETS: dict[str, Dataset] = {
-    dataset.about.name: dataset for dataset in (ThingsEeg1(), ThingsEeg2(), Nsd())
-}
+_ALL: tuple[Dataset, ...] = (
+    ThingsEeg1(),
+    ThingsEeg2(),
+    Nsd(),
+    Bold5000(),
+)
+DATASETS: dict[str, Dataset] = {dataset.about.name: dataset for dataset in _ALL}
 
 
 def find_dataset(name: str) -> Dataset:

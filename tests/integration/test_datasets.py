@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from live import serve
+from miniatures.bold5000 import write_bold5000, write_bold5000_betas, write_bold5000_fmriprep
 from miniatures.nsd import write_nsd_betas, write_nsd_timeseries
 from miniatures.things_eeg1 import write_things_eeg1
 from miniatures.things_eeg2 import (
@@ -40,6 +41,9 @@ WRITERS: tuple[Callable[[Path], Miniature], ...] = (
     write_things_eeg2_preprocessed_63,
     write_nsd_timeseries,
     write_nsd_betas,
+    write_bold5000,
+    write_bold5000_fmriprep,
+    write_bold5000_betas,
 )
 
 
