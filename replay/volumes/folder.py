@@ -79,7 +79,9 @@ class Folder:
     def _read(self, path: Path, file: _File, now: float) -> Volume | None:
         try:
             volume = read_volume(path)
-        except UnfinishedError as error:
+            if _state(path) != file.state:  # written to meanwhile: the next look sees it
+                return None
+        except (UnfinishedError, OSError) as error:
             if now - file.changed >= self._patience_s:
                 file.is_done = True
                 self._tell(f"{path} did not become whole in {self._patience_s:g} s ({error}): left out")
@@ -102,7 +104,11 @@ class Folder:
         for folder, _, names in os.walk(self._path):
             for path in map(Path(folder).joinpath, names):
                 if is_volume(path):
-                    with suppress(OSError):  # gone again, or not to be opened yet
-                        about = path.stat()
-                        found[path] = (about.st_size, about.st_mtime_ns)
+                    with suppress(OSError):  # gone again
+                        found[path] = _state(path)
         return found
+
+
+def _state(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns

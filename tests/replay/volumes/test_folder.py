@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from scans import mosaic, nifti
 
 from replay.volumes.folder import PATIENCE_S, Folder
+from replay.volumes.volume_file import read_volume
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from replay.volumes.volume_file import Volume
 
 
 class Watched:
@@ -72,6 +75,24 @@ def test_a_half_written_file_is_taken_when_it_is_whole_with_the_time_at_which_it
     watched.write(f"run_9.{kind}", whole)
     assert watched.look() + watched.look() == [(9, 100.1)]
     assert watched.told == []
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = mosaic(1)
+    watched.write("1.dcm", whole[:5000])
+    watched.look()
+
+    def finish_first(path: Path) -> Volume:
+        path.write_bytes(whole)
+        return read_volume(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("replay.volumes.folder.read_volume", finish_first)
+        assert watched.look() == []
+    assert watched.look() + watched.look() == [(1, 100.1)]
+    assert watched.look() + watched.look() == []
 
 
 def test_a_file_that_does_not_become_whole_is_told_once_and_taken_if_it_does_after_all(

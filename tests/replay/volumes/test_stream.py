@@ -104,9 +104,8 @@ def test_volumes_come_out_bit_by_bit_in_order_on_a_grid(tmp_path: Path, mask: Ma
         before = pylsl.local_clock()
         written = 0
         for number in (1, 2, 4, 3, 3, 5):
-            path = watch.folder / f"{'again' if number == written else ''}" / f"v_{number}.{kind}"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(write(number, repetition_s=TR))
+            name = f"v_{'0' * (number == written)}{number}.{kind}"
+            (watch.folder / name).write_bytes(write(number, repetition_s=TR))
             written = number
         samples, stamps = pull(inlet, 5)
     expected = [voxels(number)[mask.inside] for number in range(1, 6)]
