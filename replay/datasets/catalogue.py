@@ -8,6 +8,7 @@ from replay.datasets.bold5000 import Bold5000
 from replay.datasets.nsd import Nsd
 from replay.datasets.things_eeg1 import ThingsEeg1
 from replay.datasets.things_eeg2 import ThingsEeg2
+from replay.datasets.things_fmri import ThingsFmri
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _ALL: tuple[Dataset, ...] = (
     ThingsEeg1(),
     ThingsEeg2(),
+    ThingsFmri(),
     Nsd(),
     Bold5000(),
 )

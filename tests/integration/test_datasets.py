@@ -17,6 +17,7 @@ from miniatures.things_eeg2 import (
     write_things_eeg2_preprocessed_63,
     write_things_eeg2_raw,
 )
+from miniatures.things_fmri import write_things_fmri_betas, write_things_fmri_raw
 
 from replay.cli import replay
 from replay.datasets.catalogue import DATASETS
@@ -39,6 +40,8 @@ WRITERS: tuple[Callable[[Path], Miniature], ...] = (
     write_things_eeg2_raw,
     write_things_eeg2_preprocessed_17,
     write_things_eeg2_preprocessed_63,
+    write_things_fmri_raw,
+    write_things_fmri_betas,
     write_nsd_timeseries,
     write_nsd_betas,
     write_bold5000,

@@ -1,0 +1,69 @@
+"""Tables that pandas wrote as HDF5, in its fixed format, read without pickle.
+
+A table is a group of blocks of columns of one type: ``block0_items`` names the columns of
+``block0_values``, shape (rows, columns). Names of mixed types, and values that are objects, are pickled: such
+blocks are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rtdecode.errors import CutShortError, UserError
+
+if TYPE_CHECKING:
+    from replay.datasets.hdf5 import Hdf5
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Block:
+    """Columns of one type.
+
+    Parameters
+    ----------
+    columns
+        Their names, as text.
+    numbers
+        ``h5py.Dataset`` of shape (rows, columns), readable as long as its file is open.
+    """
+
+    columns: tuple[str, ...]
+    numbers: Any
+
+
+def frame_blocks(file: Hdf5) -> tuple[Block, ...]:
+    """Blocks of numbers of the one table in a file; none of them is read yet.
+
+    Raises
+    ------
+    UserError
+        If there is no such table, or more than one.
+    """
+    frames = [name for name in file.names() if "block0_items" in file.names(name)]
+    if len(frames) != 1:
+        raise UserError(
+            f"{file.path}: holds {len(frames) or 'no'} tables in pandas' fixed format, not one; "
+            "get another file"
+        )
+    (frame,) = frames
+    numbers = sorted(
+        int(match[1]) for name in file.names(frame) if (match := re.fullmatch(r"block(\d+)_items", name))
+    )
+    blocks = [_block(file, f"{frame}/block{number}") for number in numbers]
+    return tuple(block for block in blocks if block is not None)
+
+
+def _block(file: Hdf5, stem: str) -> Block | None:
+    """Block of numbers with plain names; None where either is pickled."""
+    try:
+        items = file.dataset(f"{stem}_items", shape=(None,), kinds="iuS")[()].tolist()
+        values = file.dataset(f"{stem}_values", shape=(None, len(items)))
+    except CutShortError:
+        raise
+    except UserError:
+        return None
+    return Block(
+        tuple(one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in items), values
+    )
