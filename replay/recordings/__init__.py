@@ -23,8 +23,12 @@ _MNE_KINDS = {
     ".edf": "EDF",
     ".bdf": "BDF",
     ".set": "EEGLAB",
+    ".ds": "CTF",
 }
-_BESIDE = {".vmrk": ".vhdr", ".eeg": ".vhdr", ".fdt": ".set"}
+_FOLDERS = (".ds",)
+"""Recordings that are a folder."""
+
+_BESIDE = {".res4": ".ds", ".meg4": ".ds", ".vmrk": ".vhdr", ".eeg": ".vhdr", ".fdt": ".set"}
 """Files that belong to a recording, and the ending of the one to open."""
 
 
@@ -44,13 +48,13 @@ def read_recording(
 ) -> Recording:
     """Open a recording; its ending tells the format.
 
-    FIF (``.fif``), BrainVision (``.vhdr``), EDF, BDF, EEGLAB (``.set``), XDF, CSV with a marker column, and
-    4-D NIfTI (``.nii``, ``.nii.gz``) with a mask and BIDS events.
+    FIF (``.fif``), BrainVision (``.vhdr``), EDF, BDF, EEGLAB (``.set``), CTF (the folder ``.ds``), XDF, CSV
+    with a marker column, and 4-D NIfTI (``.nii``, ``.nii.gz``) with a mask and BIDS events.
 
     Parameters
     ----------
     path
-        The file.
+        The file; the folder of CTF.
     units
         Unit of the channels whose file does not say theirs, e.g. ``"uV"``. What the file says is kept.
     marker_channel
@@ -78,15 +82,17 @@ def read_recording(
         If the file is missing, damaged or of an unknown format, or something must be stated.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; check the path")
     ending = "".join(path.suffixes[-2:]).lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    if not (path.is_dir() if ending in _FOLDERS else path.is_file()):
+        raise UserError(f"{path}: no such {'folder' if ending in _FOLDERS else 'file'}; check the path")
     kind = {".xdf": "XDF", ".csv": "CSV", ".nii": "NIfTI", ".nii.gz": "NIfTI", **_MNE_KINDS}.get(ending)
     if kind is None:
         if ending in _BESIDE:
-            raise UserError(f"{path}: is one part of a recording; open the {_BESIDE[ending]} file beside it")
+            what = "folder around it" if _BESIDE[ending] in _FOLDERS else "file beside it"
+            raise UserError(f"{path}: is one part of a recording; open the {_BESIDE[ending]} {what}")
         raise UserError(
-            f"{path}: unknown format {ending!r}; known are .fif, .vhdr, .edf, .bdf, .set, .xdf, .csv or .nii"
+            f"{path}: unknown format {ending!r}; "
+            "known are .fif, .vhdr, .edf, .bdf, .set, .ds, .xdf, .csv or .nii"
         )
     _refuse(path, kind, ("XDF",), signal_stream=signal_stream, marker_streams=marker_streams)
     _refuse(path, kind, ("CSV", "NIfTI"), rate_hz=rate_hz)

@@ -1,4 +1,4 @@
-"""Recordings that MNE reads: FIF, BrainVision, EDF, BDF, EEGLAB.
+"""Recordings that MNE reads: FIF, BrainVision, EDF, BDF, EEGLAB, CTF.
 
 Samples stay on disk until they are asked for. MNE is imported only here, and only when such a file is read.
 """
@@ -9,12 +9,14 @@ import contextlib
 import logging
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from replay.recordings.channels import stated_unit, unknown_unit
+from replay.recordings.ctf import CtfSamples, ctf_file, read_header
 from replay.recordings.recording import Markers, Recording, bids_entities
 from replay.recordings.triggers import trigger_markers
 from rtdecode.contracts import Channel, ChannelType, Unit
@@ -23,7 +25,6 @@ from rtdecode.sources.metadata import parse_unit, type_from_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -62,7 +63,7 @@ _DAMAGE = (
 def read_mne(
     path: Path, kind: str, *, units: str | None, marker_channel: str | None, triggers: TriggerSettings
 ) -> Recording:
-    """Open a FIF, BrainVision, EDF, BDF or EEGLAB file.
+    """Open a FIF, BrainVision, EDF, BDF or EEGLAB file, or a CTF folder.
 
     Markers come from the trigger channel where there is one that ever rises, else from the annotations:
     those that mark bad data or breaks left out (breaks become segment starts), onsets rounded to the nearest
@@ -71,9 +72,9 @@ def read_mne(
     Parameters
     ----------
     path
-        The file; the ``.vhdr`` of BrainVision, the ``.set`` of EEGLAB.
+        The file; the ``.vhdr`` of BrainVision, the ``.set`` of EEGLAB; the folder ``.ds`` of CTF.
     kind
-        ``"FIF"``, ``"BrainVision"``, ``"EDF"``, ``"BDF"`` or ``"EEGLAB"``.
+        ``"FIF"``, ``"BrainVision"``, ``"EDF"``, ``"BDF"``, ``"EEGLAB"`` or ``"CTF"``.
     units
         Unit of the channels of EDF, BDF and BrainVision files that do not say theirs.
     marker_channel
@@ -92,7 +93,9 @@ def read_mne(
             raw = _open(path, kind)
             if raw.n_times == 0:
                 raise UserError(f"{path}: holds no samples; record it again or restore it from a copy")
-            raw.get_data(start=raw.n_times - 1, verbose="error")  # what is missing at the end shows here
+            samples = _ctf_samples(path, raw) if kind == "CTF" else None
+            reader = _Reader(path, kind, raw, samples)
+            reader(raw.n_times - 1, raw.n_times)  # what is missing at the end shows here
     except UserError:
         raise
     except Exception as error:  # MNE's readers raise whatever the damaged bytes lead to
@@ -105,8 +108,8 @@ def read_mne(
         rate_hz=float(raw.info["sfreq"]),
         channels=channels,
         n_samples=int(raw.n_times),
-        markers=_markers(path, raw, channels, marker_channel, triggers),
-        reader=_Reader(path, kind, raw, None if np.all(factors == 1) else factors),
+        markers=_markers(path, raw, channels, marker_channel, triggers, reader),
+        reader=reader if np.all(factors == 1) else replace(reader, factors=factors),
         segment_starts=_segment_starts(raw),
         subject=subject,
         session=session,
@@ -121,14 +124,28 @@ class _Reader:
     path: Path
     kind: str
     raw: Any
-    factors: NDArray[np.float64] | None
+    ctf: CtfSamples | None = None
+    factors: NDArray[np.float64] | None = None
 
     def __call__(self, start: int, stop: int) -> NDArray[np.float64]:
+        samples = self._read(start, stop, None)
+        return samples if self.factors is None else samples * self.factors
+
+    def channel(self, index: int, start: int, stop: int) -> NDArray[np.float64]:
+        """Samples of one channel, as they are in the file."""
+        return self._read(start, stop, index)[:, 0]
+
+    def _read(self, start: int, stop: int, channel: int | None) -> NDArray[np.float64]:
         try:
-            samples: NDArray[np.float64] = self.raw.get_data(start=start, stop=stop, verbose="error").T
+            if self.ctf is not None:
+                return self.ctf.read(
+                    start, stop, slice(None) if channel is None else slice(channel, channel + 1)
+                )
+            picks = None if channel is None else [channel]
+            samples: NDArray[np.float64] = self.raw.get_data(picks, start, stop, verbose="error").T
         except Exception as error:
             raise UserError(f"{self.path}: {_cannot_read(self.kind, error)}") from error
-        return samples if self.factors is None else samples * self.factors
+        return samples
 
 
 def _open(path: Path, kind: str) -> Any:
@@ -136,6 +153,8 @@ def _open(path: Path, kind: str) -> Any:
 
     if kind == "FIF":
         return mne.io.read_raw_fif(path, preload=False, verbose="warning")
+    if kind == "CTF":
+        return mne.io.read_raw_ctf(path, preload=False, verbose="warning")
     if kind == "BrainVision":
         return mne.io.read_raw_brainvision(path, preload=False, verbose="warning")
     if kind == "EEGLAB":
@@ -167,6 +186,18 @@ def _checked(path: Path, kind: str) -> Iterator[None]:
         if incomplete or (kind == "BrainVision" and text.startswith("Omitted")):
             raise UserError(f"{path}: is incomplete ({text.rstrip('.')}); restore it from a complete copy")
         _log.info("%s: %s", path, text)
+
+
+def _ctf_samples(path: Path, raw: Any) -> CtfSamples:
+    """Where the samples of a CTF recording are."""
+    factors = np.array([channel["cal"] * channel["range"] for channel in raw.info["chs"]])
+    files = tuple(Path(file) for file in raw.filenames)
+    samples = CtfSamples(files, read_header(ctf_file(path, "res4")), factors)
+    if sum(samples.lengths()[:-1]) >= raw.n_times:
+        raise UserError(
+            f"{path}: a part of its signal that is not the last ends early; restore a complete copy"
+        )
+    return samples
 
 
 def _nothing(record: logging.LogRecord) -> bool:  # noqa: ARG001
@@ -220,8 +251,6 @@ def _channels(
     path: Path, raw: Any, kind: str, stated: tuple[Unit, float] | None
 ) -> tuple[tuple[Channel, ...], NDArray[np.float64]]:
     """Channels in SI units, and what to multiply MNE's samples by to get there."""
-    import mne
-
     texts = None
     if kind in ("EDF", "BDF"):
         texts = [signal.unit for signal in _edf_signals(path) if signal.fastest]
@@ -231,19 +260,34 @@ def _channels(
     channels: list[Channel] = []
     factors: list[float] = []
     for i, name in enumerate(raw.ch_names):
-        type_, factor = _TYPES.get(mne.channel_type(raw.info, i), ChannelType.MISC), 1.0
-        if type_ is ChannelType.STIM:  # trigger codes, though FIF calls them volts
-            unit = Unit.NONE
-        elif texts is None:
-            unit = _FIFF_UNITS.get(raw.info["chs"][i]["unit"], Unit.NONE)
+        (type_, unit), factor = _type_and_unit(raw.info, i), 1.0
+        if texts is None:
             if kind == "EEGLAB" and type_ is ChannelType.EEG:  # also where the file gives no type
                 type_ = type_from_text(name) or type_
-        else:
+        elif type_ is not ChannelType.STIM:
             type_, unit, factor = _from_texts(path, name, texts[i], stated)
             factor /= _applied_by_mne(kind, texts[i])
         channels.append(Channel(name=name, type=type_, unit=unit, position_m=_position_m(raw.info, i)))
         factors.append(factor)
     return tuple(channels), np.asarray(factors)
+
+
+def info_channels(info: Any) -> tuple[Channel, ...]:
+    """Channels of an MNE ``info``, whose samples are in SI units."""
+    channels = []
+    for index, name in enumerate(info["ch_names"]):
+        kind, unit = _type_and_unit(info, index)
+        channels.append(Channel(name=name, type=kind, unit=unit, position_m=_position_m(info, index)))
+    return tuple(channels)
+
+
+def _type_and_unit(info: Any, index: int) -> tuple[ChannelType, Unit]:
+    import mne
+
+    kind = _TYPES.get(mne.channel_type(info, index), ChannelType.MISC)
+    if kind is ChannelType.STIM:  # trigger codes, though FIF calls them volts
+        return kind, Unit.NONE
+    return kind, _FIFF_UNITS.get(info["chs"][index]["unit"], Unit.NONE)
 
 
 def channels_as_said(channels: Sequence[Channel], info: Any) -> tuple[Channel, ...]:
@@ -314,6 +358,7 @@ def _markers(
     channels: tuple[Channel, ...],
     marker_channel: str | None,
     settings: TriggerSettings,
+    reader: _Reader,
 ) -> Markers:
     if marker_channel == ANNOTATIONS:
         return _annotations(path, raw)
@@ -321,7 +366,7 @@ def _markers(
     if marker_channel is not None:
         if marker_channel not in names:
             raise UserError(f"{path}: has no channel {marker_channel!r}; it has {', '.join(names)}")
-        markers = _triggers(path, raw, marker_channel, settings)
+        markers = _triggers(path, raw, marker_channel, settings, reader)
         if not len(markers):
             raise UserError(
                 f"{path}: channel {marker_channel!r} never rises from zero; choose another for the markers, "
@@ -332,7 +377,7 @@ def _markers(
     triggers = [channel.name for channel in channels if channel.type is ChannelType.STIM]
     if composite := [name for name in _COMPOSITE_TRIGGERS if name in triggers]:
         triggers = composite[:1]
-    if len(triggers) == 1 and len(markers := _triggers(path, raw, triggers[0], settings)):
+    if len(triggers) == 1 and len(markers := _triggers(path, raw, triggers[0], settings, reader)):
         return markers
     markers = _annotations(path, raw)
     if len(triggers) > 1 and not len(markers):
@@ -343,10 +388,11 @@ def _markers(
     return markers
 
 
-def _triggers(path: Path, raw: Any, channel: str, settings: TriggerSettings) -> Markers:
+def _triggers(path: Path, raw: Any, channel: str, settings: TriggerSettings, reader: _Reader) -> Markers:
     index = raw.ch_names.index(channel)
     step = max(int(_SCAN_S * raw.info["sfreq"]), 1)
-    blocks = (raw[[index], start : start + step][0][0] for start in range(0, raw.n_times, step))
+    starts = range(0, raw.n_times, step)
+    blocks = (reader.channel(index, start, min(start + step, raw.n_times)) for start in starts)
     return trigger_markers(path, channel, blocks, settings)
 
 
