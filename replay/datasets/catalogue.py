@@ -9,6 +9,7 @@ from replay.datasets.nsd import Nsd
 from replay.datasets.things_eeg1 import ThingsEeg1
 from replay.datasets.things_eeg2 import ThingsEeg2
 from replay.datasets.things_fmri import ThingsFmri
+from replay.datasets.things_meg import ThingsMeg
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _ALL: tuple[Dataset, ...] = (
     ThingsEeg1(),
     ThingsEeg2(),
     ThingsFmri(),
+    ThingsMeg(),
     Nsd(),
     Bold5000(),
 )

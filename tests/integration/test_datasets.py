@@ -18,6 +18,7 @@ from miniatures.things_eeg2 import (
     write_things_eeg2_raw,
 )
 from miniatures.things_fmri import write_things_fmri_betas, write_things_fmri_raw
+from miniatures.things_meg import write_things_meg_epochs, write_things_meg_raw
 
 from replay.cli import replay
 from replay.datasets.catalogue import DATASETS
@@ -42,6 +43,8 @@ WRITERS: tuple[Callable[[Path], Miniature], ...] = (
     write_things_eeg2_preprocessed_63,
     write_things_fmri_raw,
     write_things_fmri_betas,
+    write_things_meg_raw,
+    write_things_meg_epochs,
     write_nsd_timeseries,
     write_nsd_betas,
     write_bold5000,
