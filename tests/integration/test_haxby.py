@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from live import serve
 
 from replay.rehearsal import rehearse
 from replay.virtual import run_virtual
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replay.recordings.recording import Recording
-    from replay.rehearsal import Answers
     from training.fit import LinearDecoder
     from training.targets import Targets
 
@@ -141,14 +141,11 @@ def test_on_a_virtual_clock_every_run_is_decoded_as_offline(
 def test_over_lsl_a_run_is_decoded_as_offline(
     volumes: list[HeldOut], blocks: list[HeldOut], tmp_path: Path
 ) -> None:
-    def live(one: HeldOut, name: str) -> Answers:
-        folder = tmp_path / name
-        folder.mkdir()
-        return rehearse(replace(one.recording, name=name), one.path, folder, speed=30.0)
-
     # beside each other, for most of the time goes by in waiting
-    with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(live, [volumes[2], blocks[2]], ["volumes", "blocks"]))
+    with ThreadPoolExecutor(1) as thread:
+        processes = thread.submit(rehearse, volumes[2].recording, volumes[2].path, tmp_path, speed=30.0)
+        here = serve(replace(blocks[2].recording, name="blocks"), blocks[2].path, speed=30.0)
+        both = [processes.result(), here]
     for one, answers in zip([volumes[2], blocks[2]], both, strict=True):
         one.compare({message.onset_sample: embedding for message, embedding in answers.embeddings.values()})
         # the service is not told which categories matter: it answers each marker
