@@ -207,3 +207,14 @@ def test_warnings_reach_the_user(study: Path) -> None:
     result = _output(study, "fit")
     assert "largest penalty, 1e-05" in result.output
     assert any("widen the grid" in warning for warning in _run(study, "fit")["warnings"])
+
+
+def test_categories_need_no_images_and_a_window_may_be_decoded_as_one(study: Path) -> None:
+    (study / "stimuli.csv").write_text("code,stimulus_id\n1,one\n2,two\n")
+    text = (study / "study.toml").read_text().replace("[model]", "[model]\naverage_times = true")
+    (study / "study.toml").write_text(text + '[targets]\nencoder = "one_hot"\n')
+    assert "images" not in _output(study, "prepare").output
+    assert _run(study, "fit")["scores"]["parity_max_abs_diff_sd"] < 1e-4
+    assert _run(study, "evaluate")["top1"] > 0.8
+    (head,) = Decoder(study / "out" / "study.onnx").manifest.heads
+    assert (head.space.encoder, head.space.dim) == ("one-hot", 2)
