@@ -12,24 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.ridge import (
-    Ridge,
-    centre_gram,
-    decompose,
-    feature_moments,
-    fold_errors_dual,
-    row_chunks,
-    sample_gram,
-    side_by_side,
-    solve,
-    validation_errors,
-)
+from training import ridge as ridges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Executor
 
-    from training.ridge import Fold, Spectrum
+    from training.ridge import Fold, Ridge, Spectrum
 
 
 def learning_curve(
@@ -75,17 +64,23 @@ def learning_curve(
     n_features = x.shape[1]
     dual = [size for size in sizes if size < n_features]
     primal = [size for size in sizes if size >= n_features]
-    with side_by_side(1 + len(folds)) as pool:
+    with ridges.side_by_side(1 + len(folds)) as pool:
         if dual:
-            gram = sample_gram(x[: dual[-1]])
+            gram = ridges.sample_gram(x[: dual[-1]])
             for size in dual:
-                yield size, _fit_dual(pool, Ridge(penalties, per_target=per_target), x, y, gram, folds, size)
+                yield (
+                    size,
+                    _fit_dual(pool, ridges.Ridge(penalties, per_target=per_target), x, y, gram, folds, size),
+                )
             del gram
         if primal:
             sums = _Sums(x, y, folds, primal[0])
             for size in primal:
                 sums.extend(size)
-                yield size, _fit_primal(pool, Ridge(penalties, per_target=per_target), sums, len(folds))
+                yield (
+                    size,
+                    _fit_primal(pool, ridges.Ridge(penalties, per_target=per_target), sums, len(folds)),
+                )
 
 
 def _fit_dual(
@@ -101,11 +96,13 @@ def _fit_dual(
     x, mean = x[:size], y[:size].mean(axis=0, dtype=np.float64)
     centred = y[:size] - mean
     inside = gram[:size, :size].copy()
-    centre_gram(inside)
-    whole = pool.submit(decompose, inside, centred)
+    ridges.centre_gram(inside)
+    whole = pool.submit(ridges.decompose, inside, centred)
     within = [(train[train < size], validation[validation < size]) for train, validation in folds]
-    ridge.choose(list(pool.map(lambda fold: fold_errors_dual(centred, gram, ridge.penalties, fold), within)))
-    ridge.weights = feature_moments(x, solve(whole.result(), ridge.chosen))
+    ridge.choose(
+        list(pool.map(lambda fold: ridges.fold_errors_dual(centred, gram, ridge.penalties, fold), within))
+    )
+    ridge.weights = ridges.feature_moments(x, ridges.solve(whole.result(), ridge.chosen))
     ridge.intercept = mean - x.mean(axis=0, dtype=np.float64) @ ridge.weights
     return ridge
 
@@ -115,7 +112,7 @@ def _fit_primal(pool: Executor, ridge: Ridge, sums: _Sums, n_folds: int) -> Ridg
     whole = pool.submit(sums.spectrum)
     ridge.choose(list(pool.map(lambda fold: sums.fold_errors(fold, ridge.penalties), range(n_folds))))
     spectrum, mean, y_mean = whole.result()
-    ridge.weights = solve(spectrum, ridge.chosen)
+    ridge.weights = ridges.solve(spectrum, ridge.chosen)
     ridge.intercept = y_mean - mean @ ridge.weights
     return ridge
 
@@ -148,7 +145,7 @@ class _Sums:
         new = self._pattern[self._size : size]
         for index, part in enumerate(self._parts):
             rows = self._size + np.flatnonzero(new == index)
-            for chunk in row_chunks(rows, self._x.shape[1]):
+            for chunk in ridges.row_chunks(rows, self._x.shape[1]):
                 part.add(self._x[chunk] - self._origin, self._y[chunk] - self._y_origin)
         self._size = size
 
@@ -170,14 +167,16 @@ class _Sums:
         shift, y_shift = total / n, y_total / n
         gram -= np.outer(total, shift)
         moments -= np.outer(total, y_shift)
-        return decompose(gram, moments), self._origin + shift, self._y_origin + y_shift
+        return ridges.decompose(gram, moments), self._origin + shift, self._y_origin + y_shift
 
     def fold_errors(self, fold: int, penalties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Errors and reference of one fold, see :func:`training.ridge.fold_errors_primal`."""
         spectrum, mean, y_mean = self.spectrum(fold)
         validation = self._folds[fold][1]
         validation = validation[validation < self._size]
-        return validation_errors(spectrum, self._x[validation], self._y[validation] - y_mean, mean, penalties)
+        return ridges.validation_errors(
+            spectrum, self._x[validation], self._y[validation] - y_mean, mean, penalties
+        )
 
 
 class _Part:

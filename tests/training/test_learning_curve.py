@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import training.learning_curve
+import training.ridge
 from training.learning_curve import learning_curve
 from training.ridge import Ridge
 
@@ -50,7 +51,7 @@ def test_each_point_is_the_ridge_of_its_subset_alone(
 
 def test_each_row_is_multiplied_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {"dual": [], "primal": []}
-    whole, add = training.learning_curve.sample_gram, training.learning_curve._Part.add
+    whole, add = training.ridge.sample_gram, training.learning_curve._Part.add
 
     def counted_gram(x: np.ndarray) -> np.ndarray:
         rows["dual"].append(len(x))
@@ -60,7 +61,7 @@ def test_each_row_is_multiplied_once(monkeypatch: pytest.MonkeyPatch) -> None:
         rows["primal"].append(len(x))
         add(self, x, y)
 
-    monkeypatch.setattr(training.learning_curve, "sample_gram", counted_gram)
+    monkeypatch.setattr(training.ridge, "sample_gram", counted_gram)
     monkeypatch.setattr(training.learning_curve._Part, "add", counted_add)
     x, y = problem(90, 30)
     list(learning_curve(x, y, [12, 20, 29, 45, 90], folds_of(90, 5, 3), PENALTIES))

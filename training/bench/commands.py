@@ -12,7 +12,7 @@ _path = click.Path(path_type=Path)
 
 @click.group()
 def bench() -> None:
-    """Measure on this machine, with SIMULATED signals: the service over loopback, and preparing."""
+    """Measure on this machine, with SIMULATED signals: the service over loopback, preparing, fitting."""
 
 
 @bench.command()
@@ -154,6 +154,31 @@ def prepare(json_path: Path | None, **settings: object) -> None:
         sys.exit(1)
 
 
+@bench.command()
+@click.option("--n", type=click.IntRange(min=320), default=8000, show_default=True, help="Samples.")
+@click.option("--p", type=click.IntRange(min=2), default=1700, show_default=True, help="Features.")
+@click.option("--targets", type=click.IntRange(min=1), default=1024, show_default=True)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How often each solver has its turn; what is told is the median.",
+)
+@click.option("--curve/--no-curve", default=True, show_default=True, help="Also curves over ten sizes.")
+@click.option("--json", "json_path", type=_path, help="Write the results here too, for machines.")
+def ridge(json_path: Path | None, **settings: object) -> None:
+    """Fit ridge regressions beside himalaya and scikit-learn, on made-up data.
+
+    20 penalties, one a target, chosen on 5 folds (scikit-learn: leave-one-out), double precision, all cores.
+    The default takes about ten minutes. Ends with exit code 1 if anything does not hold.
+    """
+    from training.bench.ridging import RidgeSettings, report
+
+    if not report(RidgeSettings(**settings), json_path):  # type: ignore[arg-type]
+        sys.exit(1)
+
+
 @bench.command(hidden=True)
 @click.argument("sending", type=_path)
 @click.argument("record", type=_path)
@@ -205,3 +230,19 @@ def prepare_once(way: str, recording: Path, output: Path) -> None:
     from training.bench.ways import RUN, Way, take
 
     (output / RUN).write_text(json.dumps(asdict(take(Way(way), recording, output))), encoding="utf-8")
+
+
+@bench.command(hidden=True)
+@click.argument("solver")
+@click.argument("n", type=int)
+@click.argument("p", type=int)
+@click.argument("targets", type=int)
+@click.argument("output", type=_path)
+def ridge_once(solver: str, n: int, p: int, targets: int, output: Path) -> None:
+    """Solve one problem with one SOLVER, and write what that took to OUTPUT."""
+    import json
+    from dataclasses import asdict
+
+    from training.bench.solvers import Solver, solve_once
+
+    output.write_text(json.dumps(asdict(solve_once(Solver(solver), n, p, targets))), encoding="utf-8")

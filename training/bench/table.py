@@ -159,6 +159,32 @@ def prepare_tables(result: dict[str, Any]) -> list[Table]:
     return [taken, _bars(result, None)]
 
 
+def ridge_tables(result: dict[str, Any]) -> list[Table]:
+    """Tables of ``bench ridge``'s result: what each solver took, and what must hold."""
+    settings = result["settings"]
+    taken = Table(
+        "solver",
+        "s",
+        "range",
+        "CPU s",
+        "peak MiB",
+        "penalties chosen",
+        title=f"rtdecode bench ridge: {settings['n']} x {settings['p']} samples x features, "
+        f"{settings['targets']} targets (himalaya's backend: {result['himalaya_backend']})",
+        title_justify="left",
+    )
+    for name, one in result["solvers"].items():
+        taken.add_row(
+            name,
+            f"{one['seconds']:.2f}",
+            f"{min(one['runs_s']):.1f}–{max(one['runs_s']):.1f}",
+            f"{one['cpu_s']:.1f}",
+            f"{one['peak_mb']:.0f}",
+            f"{one['penalties']:.3g}",
+        )
+    return [taken, _bars(result, None)]
+
+
 def _bars(result: dict[str, Any], title: str | None) -> Table:
     bars = Table("what must hold", "", "found", title=title, title_justify="left")
     for name, bar in result["bars"].items():
