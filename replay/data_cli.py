@@ -109,7 +109,7 @@ def _description(about: About) -> Table:
     for name, text in [
         ("device", f"{about.device}, {sampled}"),
         ("subjects", f"{len(about.subjects)} ({about.subjects[0]} to {about.subjects[-1]})"),
-        ("sessions", "/".join(str(n) for n in sorted(set(about.n_sessions), reverse=True)) + " a subject"),
+        ("sessions", _sessions(about)),
         ("training", _training(about)),
         (
             "test",
@@ -128,6 +128,11 @@ def _description(about: About) -> Table:
     ]:
         table.add_row(name, text)
     return table
+
+
+def _sessions(about: About) -> str:
+    numbers = "/".join(str(n) for n in sorted(set(about.n_sessions), reverse=True))
+    return f"{numbers or 'several'} a subject"
 
 
 def _training(about: About) -> str:

@@ -80,8 +80,9 @@ def betas_recording(
     reader: Read,
     subject: str,
     session: str,
+    run: str = "",
 ) -> Recording:
-    """Recording of one session's responses.
+    """Recording of the responses of one session, or of one run.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def betas_recording(
         Seconds from one trial to the next, blank ones left out: the rate is one over it.
     reader
         Reads trials as samples.
-    subject, session
+    subject, session, run
         Whose, and which.
     """
     return Recording(
@@ -107,4 +108,5 @@ def betas_recording(
         reader=reader,
         subject=subject,
         session=session,
+        run=run,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replay.datasets.bold5000 import Bold5000
+from replay.datasets.kamitani import DEEPRECON, GOD, Kamitani
 from replay.datasets.nsd import Nsd
 from replay.datasets.things_eeg1 import ThingsEeg1
 from replay.datasets.things_eeg2 import ThingsEeg2
@@ -22,6 +23,8 @@ _ALL: tuple[Dataset, ...] = (
     ThingsMeg(),
     Nsd(),
     Bold5000(),
+    Kamitani(DEEPRECON),
+    Kamitani(GOD),
 )
 DATASETS: dict[str, Dataset] = {dataset.about.name: dataset for dataset in _ALL}
 

@@ -111,7 +111,7 @@ class About(Contract):
     subjects
         Labels, without ``sub-``.
     n_sessions
-        Sessions of each subject, in their order.
+        Sessions of each subject, in their order; none where that was not published.
     n_channels
         Channels of a recording, the reference excluded; None where they are voxels of a mask.
     rate_hz

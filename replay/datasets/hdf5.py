@@ -22,6 +22,8 @@ _PACKED = {None: 1, "gzip": 1032, "lzf": 88}
 _LARGEST_CHUNK = 256 << 20
 """Bytes that one number may cost: a chunk is unpacked as a whole."""
 
+_LONGEST_TEXT = 1000
+
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Hdf5]:
@@ -117,6 +119,45 @@ class Hdf5:
         self._check_size(name, found)
         return found
 
+    def text(self, name: str) -> str:
+        """Read one text, cut after 1,000 characters.
+
+        Raises
+        ------
+        UserError
+            As for :meth:`dataset`.
+        """
+        found = self.dataset(name, shape=(), kinds="SO")
+        self._check_text(name, found)
+        return _text(found[()])
+
+    def texts(self, name: str, most: int) -> tuple[str, ...]:
+        """Read a list of texts, of a fixed length or each of its own, one after the other.
+
+        Parameters
+        ----------
+        name
+            Path from the root, with slashes.
+        most
+            How many there may be; each is cut as :meth:`text` cuts it.
+
+        Raises
+        ------
+        UserError
+            As for :meth:`dataset`, or if there are more.
+        """
+        found = self.dataset(name, shape=(None,), kinds="SO")
+        self._check_text(name, found)
+        if len(found) > most:
+            raise self._refusal(f"{name} holds {len(found):,} texts, more than {most:,}", "get another file")
+        return tuple(_text(found[n]) for n in range(len(found)))
+
+    def _check_text(self, name: str, found: Any) -> None:
+        import h5py
+
+        if h5py.check_string_dtype(found.dtype) is None:
+            raise self._refusal(f"{name} holds objects, which are not read", "get another file")
+
     def _find(self, name: str) -> Any:
         import h5py
 
@@ -152,6 +193,10 @@ class Hdf5:
 
     def _refusal(self, reason: str, advice: str) -> UserError:
         return UserError(f"{self.path}: {reason}; {advice}")
+
+
+def _text(content: bytes) -> str:
+    return bytes(content).decode("utf-8", "replace")[:_LONGEST_TEXT]
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from live import serve
 from miniatures.bold5000 import write_bold5000, write_bold5000_betas, write_bold5000_fmriprep
+from miniatures.kamitani import write_deeprecon, write_deeprecon_blocks, write_god, write_god_blocks
 from miniatures.nsd import write_nsd_betas, write_nsd_timeseries
 from miniatures.things_eeg1 import write_things_eeg1
 from miniatures.things_eeg2 import (
@@ -47,6 +48,10 @@ WRITERS: tuple[Callable[[Path], Miniature], ...] = (
     write_things_meg_epochs,
     write_nsd_timeseries,
     write_nsd_betas,
+    write_deeprecon,
+    write_deeprecon_blocks,
+    write_god,
+    write_god_blocks,
     write_bold5000,
     write_bold5000_fmriprep,
     write_bold5000_betas,

@@ -27,6 +27,8 @@ def path(tmp_path: Path) -> Path:
         file["group/plain"] = VALUES
         file.create_dataset("packed", data=VALUES, chunks=(2, 3, 2), compression="gzip")
         file["text"] = np.array([b"one", b"two"])
+        file["word"] = "zw\u00f6lf"
+        file["words"] = ["one", "zw\u00f6lf"]
         file["tiny"] = 1.0
     return made
 
@@ -42,6 +44,9 @@ def test_what_is_there_is_read(path: Path) -> None:
     assert read(path, "text", None, kinds="S").tolist() == [b"one", b"two"]
     with open_hdf5(path) as file:
         assert (file.names("group"), file.names("nothing")) == (("plain",), ())
+        assert file.texts("text", 2) == ("one", "two")
+        assert file.text("word") == "zw\u00f6lf"
+        assert file.texts("words", 2) == ("one", "zw\u00f6lf")
 
 
 @pytest.mark.parametrize(
