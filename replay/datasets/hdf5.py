@@ -9,6 +9,8 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from replay.recordings.channels import cannot_open
 from rtdecode.errors import CutShortError, UserError
 
@@ -157,6 +159,21 @@ class Hdf5:
 
         if h5py.check_string_dtype(found.dtype) is None:
             raise self._refusal(f"{name} holds objects, which are not read", "get another file")
+
+    def stored_object(self, name: str) -> bytes | None:
+        """Pickle of the one object in a list of objects as PyTables writes it; None where it is none.
+
+        Raises
+        ------
+        UserError
+            If the way to it leaves the file.
+        """
+        import h5py
+
+        found = self._find(name)
+        if getattr(found, "shape", None) != (1,) or h5py.check_vlen_dtype(found.dtype) != np.uint8:
+            return None
+        return bytes(found[0])
 
     def _find(self, name: str) -> Any:
         import h5py

@@ -17,11 +17,13 @@ The instructions are those of pickle protocols 3 to 5, of :mod:`pickletools`; th
 
 from __future__ import annotations
 
+import io
 import math
 import pickletools
 import re
 import struct
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +33,7 @@ from replay.recordings.channels import cannot_open
 from rtdecode.errors import CutShortError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -162,21 +164,55 @@ def read_pickled(path: Path) -> Any:
         If there is anything else in it, or too much, or it cannot be read;
         :class:`rtdecode.errors.CutShortError` if it ends too early.
     """
-    try:
+    with _refusals(path):
         n_bytes = path.stat().st_size
         with path.open("rb") as file:
             is_npy = file.read(len(_MAGIC)) == _MAGIC
             file.seek(0)
             content = _npy(path, file, n_bytes) if is_npy else _Machine(path, file, n_bytes).run()
+    if isinstance(content, StoredArray) and content.items is not None and content.shape == ():
+        return content.items[0]
+    return content
+
+
+def read_pickled_objects(path: Path, pickle: bytes) -> list[Any]:
+    """Read a pickled array of objects that lies within a file of another format.
+
+    Parameters
+    ----------
+    path
+        That file, for what is said of it.
+    pickle
+        The pickle.
+
+    Returns
+    -------
+    list
+        What the array holds, in C order, see :func:`read_pickled`; arrays within it are not to be opened.
+
+    Raises
+    ------
+    UserError
+        As for :func:`read_pickled`, or if it is no such array.
+    """
+    with _refusals(path):
+        content = _Machine(path, io.BytesIO(pickle), len(pickle)).run()
+        if not isinstance(content, StoredArray) or content.items is None:
+            raise _RefusedError("holds a pickle that is no array of objects")
+        return content.items
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Say with the file's name what is wrong with it."""
+    try:
+        yield
     except OSError as error:
         raise cannot_open(path, error) from error
     except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
         text = str(error) if isinstance(error, _RefusedError) else "is no pickle of NumPy data"
         kind = CutShortError if isinstance(error, _EndedError) else UserError
         raise kind(f"{path}: {text}; get it again from where it was published") from error
-    if isinstance(content, StoredArray) and content.items is not None and content.shape == ():
-        return content.items[0]
-    return content
 
 
 def _npy(path: Path, file: BinaryIO, n_bytes: int) -> Any:

@@ -1,8 +1,8 @@
 """Tables that pandas wrote as HDF5, in its fixed format, read without pickle.
 
 A table is a group of blocks of columns of one type: ``block0_items`` names the columns of
-``block0_values``, shape (rows, columns). Names of mixed types, and values that are objects, are pickled: such
-blocks are passed over.
+``block0_values``, shape (rows, columns). Names are pickled where text and numbers name columns of one table;
+:mod:`replay.datasets.numpy_pickle` reads those. Values that are objects are not read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rtdecode.errors import CutShortError, UserError
+from replay.datasets.numpy_pickle import read_pickled_objects
+from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
     from replay.datasets.hdf5 import Hdf5
@@ -56,14 +57,15 @@ def frame_blocks(file: Hdf5) -> tuple[Block, ...]:
 
 
 def _block(file: Hdf5, stem: str) -> Block | None:
-    """Block of numbers with plain names; None where either is pickled."""
-    try:
-        items = file.dataset(f"{stem}_items", shape=(None,), kinds="iuS")[()].tolist()
-        values = file.dataset(f"{stem}_values", shape=(None, len(items)))
-    except CutShortError:
-        raise
-    except UserError:
-        return None
-    return Block(
-        tuple(one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in items), values
+    """Block of numbers; None where its values are objects."""
+    pickle = file.stored_object(f"{stem}_items")
+    items = (
+        file.dataset(f"{stem}_items", shape=(None,), kinds="iuS")[()].tolist()
+        if pickle is None
+        else read_pickled_objects(file.path, pickle)
     )
+    if file.stored_object(f"{stem}_values") is not None:
+        return None
+    numbers = file.dataset(f"{stem}_values", shape=(None, len(items)), kinds="iufb")
+    names = (one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in items)
+    return Block(tuple(names), numbers)

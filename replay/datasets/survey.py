@@ -182,7 +182,7 @@ class Survey:
         if "\n" not in text:
             self.tell(path, Kind.TRUNCATED, "ends within its first line")
             return None
-        header, *cells = _cells(text, path.suffix.lower() == ".csv")
+        header, *cells = _cells(text)
         if lacking := [name for name in needed if name not in header]:
             self.tell(path, Kind.ODD, f"has no column {', '.join(lacking)}")
             return None
@@ -206,9 +206,14 @@ class Survey:
         return Table(rows, n_broken, ends_within_row)
 
 
-def _cells(text: str, is_csv: bool) -> list[list[str]]:
+def separator(header: str) -> str:
+    """What separates the columns of a table, by its first line: there are ``.tsv`` with commas."""
+    return "," if "," in header and "\t" not in header else "\t"
+
+
+def _cells(text: str) -> list[list[str]]:
     lines = text.removesuffix("\n").split("\n")
-    return list(csv.reader(lines)) if is_csv else [line.split("\t") for line in lines]
+    return list(csv.reader(lines)) if separator(lines[0]) == "," else [line.split("\t") for line in lines]
 
 
 def _printable(text: str) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 N_SESSIONS, N_RUNS, N_TRAIN, N_TEST, N_CATCH = 2, 2, 12, 4, 2
 N_ROWS = N_TRAIN + N_TEST + N_CATCH  # of a run
-N_TEST_IMAGES, N_CONCEPTS = N_RUNS * N_TEST, 6
+N_TEST_IMAGES, N_CONCEPTS = N_RUNS * N_TEST, 10  # two of which are not tested
 N_VOLUMES = 2 + 3 * N_ROWS + 6
 GRID = (4, 3, 2)
 MISSING = ("02", 2, 1)
@@ -105,20 +105,24 @@ def write_things_fmri_betas(folder: Path) -> ThingsFmriCopy:
 def write_frame(path: Path, values: np.ndarray) -> None:
     """A table as pandas writes it in its fixed format: voxels by trials, and their numbers first.
 
-    Names of columns are text and numbers, which is why the list of all of them is pickled.
+    Columns are named by text and numbers: lists of names that are not all text are pickled.
     """
     n_voxels, n_trials = values.shape
-    names = np.array(["voxel_id", *range(n_trials)], dtype=object)
     with h5py.File(path, "w") as file:
         frame = file.create_group("ResponseData")
         frame.attrs["pandas_type"] = np.bytes_(b"frame")
-        pickled = frame.create_dataset("axis0", (1,), h5py.vlen_dtype(np.uint8))
-        pickled[0] = np.frombuffer(pickle.dumps(names, protocol=4), np.uint8)
+        store_object(frame, "axis0", np.array(["voxel_id", *range(n_trials)], dtype=object))
         frame["axis1"] = np.arange(n_voxels)
-        frame["block0_items"] = np.arange(n_trials)
+        store_object(frame, "block0_items", np.array(range(n_trials), dtype=object))
         frame["block0_values"] = values
         frame["block1_items"] = np.array([b"voxel_id"])
         frame["block1_values"] = np.arange(n_voxels)[:, None]
+
+
+def store_object(group: h5py.Group, name: str, item: object) -> None:
+    """A list of one object, as PyTables stores it."""
+    stored = group.create_dataset(name, (1,), h5py.vlen_dtype(np.uint8))
+    stored[0] = np.frombuffer(pickle.dumps(item, protocol=5), np.uint8)
 
 
 def _copy(folder: Path, variant: str, **options: object) -> ThingsFmriCopy:
@@ -133,7 +137,11 @@ def _copy(folder: Path, variant: str, **options: object) -> ThingsFmriCopy:
         }
     )
     expected = Expected(
-        n_runs=N_RUNS, n_catch=N_CATCH, missing_runs=(MISSING,), voxels={"01": int(np.prod(GRID))}
+        n_runs=N_RUNS,
+        n_volumes=N_VOLUMES,
+        n_catch=N_CATCH,
+        missing_runs=(MISSING,),
+        voxels={"01": int(np.prod(GRID))},
     )
     trials = {subject: _trials(int(subject)) for subject in ("01", "02")}
     images = folder / "images"

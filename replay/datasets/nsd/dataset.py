@@ -1,7 +1,6 @@
 """NSD as its bucket gives it: volumes of func1pt8mm and their design tables, or betas.
 
-No concepts were published: each image is its own, and the concept-disjoint split is the original one. The
-channels are the voxels of ``nsdgeneral`` unless a mask is named.
+The channels are the voxels of ``nsdgeneral`` unless a mask is named.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ class Nsd(Dataset):
             variant=form,
             recordings=tuple(recordings),
             stimuli=stimulus_table(
-                Stimulus(str(image), picture_name(image), str(image), "test" if is_test else "train")
+                Stimulus(str(image), picture_name(image), "", "test" if is_test else "train")
                 for image, is_test in zip(images.tolist(), design.is_shared(images), strict=True)
             ),
             files=tuple(files),

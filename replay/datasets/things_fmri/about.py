@@ -37,6 +37,8 @@ class Expected(Contract):
     ----------
     n_runs
         Of a session.
+    n_volumes
+        Of a run.
     n_catch
         Catch trials of a run.
     missing_runs
@@ -46,12 +48,15 @@ class Expected(Contract):
     """
 
     n_runs: int
+    n_volumes: int
     n_catch: int
     missing_runs: tuple[tuple[str, int, int], ...]
     voxels: dict[str, int]
 
 
-EXPECTED = Expected(n_runs=10, n_catch=10, missing_runs=(("02", 3, 7),), voxels={"01": 211_339})
+EXPECTED = Expected(
+    n_runs=10, n_volumes=284, n_catch=10, missing_runs=(("02", 3, 7),), voxels={"01": 211_339}
+)
 
 ABOUT = About(
     name="things-fmri",
@@ -76,11 +81,16 @@ ABOUT = About(
         Variant(
             name="betas",
             form=Form.BETAS,
-            layout=tuple(
-                f"betas_csv/sub-XX_{name}"
-                for name in ("ResponseData.h5", "StimulusMetadata.csv", "VoxelMetadata.csv")
+            layout=(
+                "betas_csv/sub-XX_{ResponseData.h5,StimulusMetadata.csv,VoxelMetadata.csv} as figshare, or "
+                "derivatives/ICA-betas/sub-XX/voxel-metadata/sub-XX_task-things_{voxel-wise-responses.h5,"
+                "stimulus-metadata.tsv,voxel-metadata.tsv} as OpenNeuro has them",
             ),
-            signs=("betas_csv/sub-*_ResponseData.h5", "betas_csv/sub-*_StimulusMetadata.csv"),
+            signs=(
+                "betas_csv/sub-*_ResponseData.h5",
+                "betas_csv/sub-*_StimulusMetadata.csv",
+                "derivatives/ICA-betas/sub-*/voxel-metadata/sub-*_task-things_*",
+            ),
             caution="fitted to whole runs, the responses to later images included, after noise components "
             "were found in all of them: no live stream can be",
         ),

@@ -13,6 +13,7 @@ from replay.datasets.betas import TrialBlocks, betas_recording
 from replay.datasets.hdf5 import open_hdf5
 from replay.datasets.pandas_hdf5 import frame_blocks
 from replay.datasets.report import Count, Kind
+from replay.datasets.survey import separator
 from replay.datasets.things_fmri.about import CATCH, session_name, stimulus
 from replay.datasets.things_fmri.trials import count_trials, tell_both, tell_odd_images
 from replay.recordings.nifti import read_mask, voxel_channels
@@ -29,6 +30,21 @@ if TYPE_CHECKING:
     from replay.datasets.survey import Survey
     from replay.datasets.things_fmri.about import Expected
     from replay.recordings import Recording
+
+_OPENNEURO = "derivatives/ICA-betas/sub-{subject}/voxel-metadata/sub-{subject}_task-things"
+FILES = (
+    (
+        "betas_csv/sub-{subject}_ResponseData.h5",
+        "betas_csv/sub-{subject}_StimulusMetadata.csv",
+        "betas_csv/sub-{subject}_VoxelMetadata.csv",
+    ),
+    (
+        f"{_OPENNEURO}_voxel-wise-responses.h5",
+        f"{_OPENNEURO}_stimulus-metadata.tsv",
+        f"{_OPENNEURO}_voxel-metadata.tsv",
+    ),
+)
+"""Betas, trials and voxels, as figshare and as OpenNeuro name the same files."""
 
 _NEEDED = ("trial_type", "session", "run", "trial_id", "stimulus", "concept")
 _PLACE = ("voxel_x", "voxel_y", "voxel_z")
@@ -61,10 +77,9 @@ class BetasSubject:
         self.about = about
         self.expected = expected
         self.subject = subject
-        stem = survey.root / "betas_csv" / f"sub-{subject}"
-        self.responses = stem.with_name(f"{stem.name}_ResponseData.h5")
-        self.trials = stem.with_name(f"{stem.name}_StimulusMetadata.csv")
-        self.voxels = stem.with_name(f"{stem.name}_VoxelMetadata.csv")
+        places = [[survey.root / name.format(subject=subject) for name in names] for names in FILES]
+        there = [paths for paths in places if any(path.exists() for path in paths)]
+        self.responses, self.trials, self.voxels = (there or places)[0]
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -239,12 +254,14 @@ def _reader(
     return read
 
 
-def _header(path: Path) -> list[str]:
+def _header(path: Path) -> tuple[list[str], str]:
+    """Columns of the table of voxels, and what separates them."""
     with path.open(encoding="utf-8", newline="") as file:
-        header = next(csv.reader([file.readline(1 << 16)]), [])
+        line = file.readline(1 << 16)
+    header = next(csv.reader([line], delimiter=separator(line)), [])
     if missing := [name for name in ("voxel_id", *_PLACE) if name not in header]:
         raise UserError(f"{path}: has no column {', '.join(missing)}; get it again")
-    return header
+    return header, separator(line)
 
 
 def _count_voxels(path: Path) -> int:
@@ -269,9 +286,9 @@ def _read_voxels(path: Path) -> pd.DataFrame:
         if path.stat().st_size > _LARGEST_TABLE:
             raise UserError(f"{path}: is too large for such a table; get it again")
         _count_voxels(path)  # refuses one that was cut off, which pandas reads
-        header = _header(path)
+        header, between = _header(path)
         regions = [name for name in VISUAL if name in header]
-        table = pd.read_csv(path, usecols=["voxel_id", *_PLACE, *regions])
+        table = pd.read_csv(path, sep=between, usecols=["voxel_id", *_PLACE, *regions])
         numbers = table[["voxel_id", *_PLACE]].astype(np.int64)
         visual = (table[regions].astype(np.float64) > 0).any(axis=1)
     except FileNotFoundError as error:

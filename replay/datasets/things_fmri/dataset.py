@@ -55,7 +55,12 @@ class ThingsFmri(Dataset):
             tell_strange_subjects(survey, self.about, names)
             there = [label for label in subjects if f"sub-{label}" in names]
         else:
-            there = [label for label in subjects if any(root.glob(f"betas_csv/sub-{label}_*"))]
+            there = [
+                label
+                for label in subjects
+                if any(root.glob(f"betas_csv/sub-{label}_*"))
+                or any(root.glob(f"derivatives/ICA-betas/sub-{label}/voxel-metadata/*"))
+            ]
         reports, n_tables = [], 0
         for subject in subjects:
             if subject in there and is_raw:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from replay.recordings import Recording
     from replay.recordings.nifti import Mask
 
-VOLUMES = Volumes(task="things", step_s=STEP_S)
 _SIDES = {"exp": "train", "test": "test"}
 _NEEDED = ("trial_type", "file_path")
 
@@ -57,6 +56,7 @@ class RawSubject:
         self.expected = expected
         self.subject = subject
         self.n_sessions = about.n_sessions[about.subjects.index(subject)]
+        self.volumes = Volumes(task="things", step_s=STEP_S, n_volumes=expected.n_volumes)
         self.missing = {place[1:] for place in expected.missing_runs if place[0] == subject}
 
     @property
@@ -68,7 +68,7 @@ class RawSubject:
         """Count what is in the tables, and look at the headers of the volumes."""
         runs, onsets_s, tables = [], [], []
         for session in range(1, self.n_sessions + 1):
-            found = list_runs(self.survey, VOLUMES, self.subject, session_name(session))
+            found = list_runs(self.survey, self.volumes, self.subject, session_name(session))
             self._tell_missing(session, found)
             for run in found:
                 rows = self._events(run)
@@ -105,7 +105,7 @@ class RawSubject:
         """
         files = VolumeFiles(mask)
         for session in range(1, self.n_sessions + 1):
-            for run in list_runs(self.survey, VOLUMES, self.subject, session_name(session)):
+            for run in list_runs(self.survey, self.volumes, self.subject, session_name(session)):
                 if not run.has_signal or not run.events.is_file():
                     continue
                 rows = self._events(run)

@@ -32,6 +32,7 @@ from replay.datasets.catalogue import DATASETS, find_dataset
 from replay.datasets.dataset import Content, Selection
 from replay.datasets.nsd import ABOUT, EXPECTED
 from replay.datasets.report import Kind
+from replay.trials import TrialSet
 from rtdecode.errors import UserError
 from training.data_cli import data
 
@@ -316,6 +317,10 @@ def test_pictures_that_were_shown_are_taken_out_of_their_file(
     assert done.exit_code == 0, done.output
     shown = {f"nsd{image:05d}.png" for session in (1, 2) for image in betas.shown(session)}
     assert {path.name for path in (study / "images").iterdir()} == shown
+    trials = TrialSet.open(study / "trials").trials
+    assert trials["stimulus_id"].tolist() == [str(one) for session in (1, 2) for one in betas.shown(session)]
+    assert trials["split_concept_disjoint"].isna().all()
+    assert (trials["split_future_session"] == "test").sum() == N_TRIALS
     image = betas.shown(1)[0]
     with h5py.File(betas.images) as file, Image.open(study / "images" / f"nsd{image:05d}.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), file["imgBrick"][image])

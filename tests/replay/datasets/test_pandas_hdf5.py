@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("h5py", reason="needs the extra 'data'")
 
 import h5py
-from miniatures.things_fmri import write_frame
+from miniatures.things_fmri import store_object, write_frame
 
 from replay.datasets.hdf5 import open_hdf5
 from replay.datasets.pandas_hdf5 import frame_blocks
@@ -30,15 +30,35 @@ def test_blocks_of_numbers_are_found_by_their_columns(tmp_path: Path) -> None:
         assert ids.numbers[:, 0].tolist() == list(range(5))
 
 
-def test_what_is_pickled_is_passed_over(tmp_path: Path) -> None:
+def test_names_that_are_numbers_alone_are_read_as_well(tmp_path: Path) -> None:
     write_frame(tmp_path / "some.h5", np.zeros((5, 3)))
     with h5py.File(tmp_path / "some.h5", "a") as file:
         del file["ResponseData/block0_items"]
-        names = file["ResponseData"].create_dataset("block0_items", (1,), h5py.vlen_dtype(np.uint8))
-        names[0] = np.frombuffer(b"cos\nsystem\n(S'true'\ntR.", np.uint8)
+        file["ResponseData/block0_items"] = np.arange(3)
+    with open_hdf5(tmp_path / "some.h5") as file:
+        assert frame_blocks(file)[0].columns == ("0", "1", "2")
+
+
+def test_values_that_are_objects_are_not_read(tmp_path: Path) -> None:
+    write_frame(tmp_path / "some.h5", np.zeros((5, 3)))
+    with h5py.File(tmp_path / "some.h5", "a") as file:
+        del file["ResponseData/block0_values"]
+        store_object(file["ResponseData"], "block0_values", ["whatever"])
     with open_hdf5(tmp_path / "some.h5") as file:
         (block,) = frame_blocks(file)
         assert block.columns == ("voxel_id",)
+
+
+def test_a_pickle_that_would_run_something_is_refused_with_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "some.h5"
+    write_frame(path, np.zeros((5, 3)))
+    with h5py.File(path, "a") as file:
+        del file["ResponseData/block0_items"]
+        names = file["ResponseData"].create_dataset("block0_items", (1,), h5py.vlen_dtype(np.uint8))
+        names[0] = np.frombuffer(b"\x80\x04cos\nsystem\n\x8c\x04true\x85R.", np.uint8)
+    with pytest.raises(UserError, match=r"names os\.system") as raised, open_hdf5(path) as file:
+        frame_blocks(file)
+    assert str(raised.value).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize(("groups", "text"), [((), "no tables"), (("a", "b"), "2 tables")])

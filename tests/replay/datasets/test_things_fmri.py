@@ -14,6 +14,7 @@ pytest.importorskip("nibabel", reason="needs the extra 'data'")
 
 import h5py
 import nibabel
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from miniatures.things_fmri import (
@@ -32,10 +33,12 @@ from miniatures.things_fmri import (
     write_things_fmri_raw,
 )
 
-from replay.datasets.catalogue import find_dataset
+from replay.datasets.catalogue import DATASETS, find_dataset
 from replay.datasets.dataset import Content, Selection
 from replay.datasets.report import Kind
+from replay.trials import TrialSet
 from rtdecode.errors import UserError
+from training.data_cli import data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -196,11 +199,11 @@ def test_a_folder_of_something_else_is_refused(raw: ThingsFmriCopy, tmp_path: Pa
 
 def test_whatever_is_cut_from_or_changed_in_a_table_ends_in_a_report(raw: ThingsFmriCopy) -> None:
     @given(st.sampled_from(["events.tsv", "bold.json"]), st.data())
-    def damage(ending: str, data: st.DataObject) -> None:
+    def damage(ending: str, drawn: st.DataObject) -> None:
         path = raw.run_file(1, 1, ending)
         whole = path.read_bytes()
-        n = data.draw(st.integers(0, len(whole) - 1))
-        change = data.draw(st.none() | st.binary(min_size=1, max_size=1))
+        n = drawn.draw(st.integers(0, len(whole) - 1))
+        change = drawn.draw(st.none() | st.binary(min_size=1, max_size=1))
         path.write_bytes(whole[:n] if change is None else whole[:n] + change + whole[n + 1 :])
         try:
             raw.validate()
@@ -331,6 +334,52 @@ def test_the_missing_run_may_be_missing_from_betas_too(betas: ThingsFmriCopy) ->
     report = betas.validate("02")
     assert report.is_complete, report.findings
     assert report.subjects[0].counts["train trials"].found == (N_SESSIONS * N_RUNS - 1) * N_TRAIN
+
+
+@pytest.mark.parametrize("between", [",", "\t"], ids=["commas", "tabs"])
+def test_betas_as_openneuro_has_them_are_the_same(betas: ThingsFmriCopy, between: str) -> None:
+    """Its tables are named .tsv, and have commas in some copies."""
+    before = read(betas)
+    samples = before.recordings[0].read(0, 3)
+    folder = betas.root / "derivatives" / "ICA-betas" / "sub-01" / "voxel-metadata"
+    folder.mkdir(parents=True)
+    for name, new in (
+        ("ResponseData.h5", "voxel-wise-responses.h5"),
+        ("StimulusMetadata.csv", "stimulus-metadata.tsv"),
+        ("VoxelMetadata.csv", "voxel-metadata.tsv"),
+    ):
+        moved = betas.beta_file(name).rename(folder / f"sub-01_task-things_{new}")
+        if moved.suffix == ".tsv":
+            moved.write_text(moved.read_text().replace(",", between))
+    (betas.root / "betas_csv").rmdir()
+    assert betas.validate().is_complete
+    content = read(betas)
+    np.testing.assert_array_equal(content.recordings[0].read(0, 3), samples)
+    assert content.stimuli.equals(before.stimuli)
+
+
+def test_all_three_splits_follow_from_what_is_said(
+    betas: ThingsFmriCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "things-fmri", betas.dataset)
+    study = tmp_path / "study"
+    arguments = ["prepare", "things-fmri", betas.root, "--out", study, "--subject", "01"]
+    done = CliRunner().invoke(data, [str(one) for one in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    trials = TrialSet.open(study / "trials").trials
+    n_runs = N_SESSIONS * N_RUNS
+    is_test = trials["split_original"] == "test"
+    assert (is_test.sum(), (~is_test).sum()) == (n_runs * N_TEST, n_runs * N_TRAIN)
+    apart = trials["split_concept_disjoint"]
+    assert (apart[is_test] == "test").all()
+    is_tested = trials["concept_id"].isin(trials.loc[is_test, "concept_id"])
+    assert (apart[~is_test & is_tested] == "excluded").all()
+    assert (apart[~is_tested] == "train").sum() == 2 * n_runs
+    future = trials["split_future_session"]
+    assert (future[trials["session"] == "things02"] == "test").all()
+    earlier = trials["session"] == "things01"
+    assert (future[earlier & ~is_test] == "train").all()
+    assert (future[earlier & is_test] == "excluded").all()  # shown again in the last session
 
 
 def test_voxels_of_another_table_are_refused(betas: ThingsFmriCopy) -> None:
