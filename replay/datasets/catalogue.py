@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replay.datasets.alljoined1 import Alljoined1
 from replay.datasets.bold5000 import Bold5000
 from replay.datasets.kamitani import DEEPRECON, GOD, Kamitani
 from replay.datasets.nsd import Nsd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _ALL: tuple[Dataset, ...] = (
     ThingsEeg1(),
     ThingsEeg2(),
+    Alljoined1(),
     ThingsFmri(),
     ThingsMeg(),
     Nsd(),

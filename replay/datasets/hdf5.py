@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_PACKED = {None: 1, "gzip": 1032, "lzf": 88}
-"""How many bytes each packed one may become at most; other filters are not opened."""
+_BLOSC = 32001
+_PACKED = {1: 1032, 32000: 88, _BLOSC: 4096}
+"""How many bytes each packed one may become at most, by HDF5's number of gzip, LZF and Blosc."""
+
+_HARMLESS = (2, 3)
+"""Bytes in another order, and sums to check them by: no other filter is opened."""
 
 _LARGEST_CHUNK = 256 << 20
 """Bytes that one number may cost: a chunk is unpacked as a whole."""
@@ -196,17 +200,33 @@ class Hdf5:
             there = min(stored, self.path.stat().st_size - offset)
             most = there
         else:
-            if found.compression not in _PACKED or found.scaleoffset is not None:
-                raise self._refusal(f"{name} is packed in a way that is not read", "repack it with h5repack")
+            packings = self._packings(name, found)
             if math.prod(found.chunks) * found.dtype.itemsize > _LARGEST_CHUNK:
                 raise self._refusal(f"{name} has chunks too large to read", "repack it with h5repack")
             there = min(stored, self.path.stat().st_size)
-            most = there * _PACKED[found.compression]
+            most = there * math.prod(_PACKED[packing] for packing in packings)
         if promised > most:
             raise CutShortError(
                 f"{self.path}: {name} promises {promised:,} bytes, and the file's {there:,} cannot hold "
                 "them; restore a complete copy"
             )
+
+    def _packings(self, name: str, found: Any) -> list[int]:
+        """How a dataset is packed, each by its number; refuses what is not read, and loads what reads it."""
+        filters = found.id.get_create_plist()
+        numbers = [filters.get_filter(index)[0] for index in range(filters.get_nfilters())]
+        packings = [number for number in numbers if number not in _HARMLESS]
+        if not set(packings) <= set(_PACKED) or len(packings) > 1:
+            raise self._refusal(f"{name} is packed in a way that is not read", "repack it with h5repack")
+        if _BLOSC in packings:
+            try:
+                import hdf5plugin  # noqa: F401  what it holds is registered as it is imported
+            except ImportError as error:
+                raise UserError(
+                    f"{self.path}: is packed with Blosc, which needs the extra data; install it: "
+                    "uv sync --extra data"
+                ) from error
+        return packings
 
     def _refusal(self, reason: str, advice: str) -> UserError:
         return UserError(f"{self.path}: {reason}; {advice}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from live import serve
+from miniatures.alljoined1 import write_alljoined1
 from miniatures.bold5000 import write_bold5000, write_bold5000_betas, write_bold5000_fmriprep
 from miniatures.kamitani import write_deeprecon, write_deeprecon_blocks, write_god, write_god_blocks
 from miniatures.nsd import write_nsd_betas, write_nsd_timeseries
@@ -42,6 +43,7 @@ WRITERS: tuple[Callable[[Path], Miniature], ...] = (
     write_things_eeg2_raw,
     write_things_eeg2_preprocessed_17,
     write_things_eeg2_preprocessed_63,
+    write_alljoined1,
     write_things_fmri_raw,
     write_things_fmri_betas,
     write_things_meg_raw,

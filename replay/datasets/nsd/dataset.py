@@ -5,25 +5,25 @@ The channels are the voxels of ``nsdgeneral`` unless a mask is named.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from replay.datasets.dataset import About, Content, Dataset, Form, Selection, Stimulus, stimulus_table
-from replay.datasets.hdf5 import open_hdf5
 from replay.datasets.nsd.about import ABOUT, EXPECTED, ONE_BASED, Expected
 from replay.datasets.nsd.betas import Betas
 from replay.datasets.nsd.design import Design, read_design
 from replay.datasets.nsd.runs import Runs
+from replay.datasets.nsd_pictures import nsd_pictures, picture_name
 from replay.datasets.report import Count, Kind, Report, SubjectReport
 from replay.datasets.survey import Survey
 from replay.recordings.nifti import read_mask
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -108,14 +108,9 @@ class Nsd(Dataset):
             remarks=tuple(remarks),
         )
 
-    @contextmanager
-    def pictures(self, source: Path) -> Iterator[ReadPicture]:
+    def pictures(self, source: Path) -> AbstractContextManager[ReadPicture]:
         """Open ``nsd_stimuli.hdf5``, for as long as a block runs."""
-        with open_hdf5(source) as file:
-            pictures = file.dataset("imgBrick", shape=(self.expected.n_images, None, None, 3), kinds="u")
-            if pictures.dtype != np.uint8:
-                raise UserError(f"{source}: imgBrick holds {pictures.dtype}, no bytes; get another file")
-            yield lambda stimulus_id: pictures[int(stimulus_id)]
+        return nsd_pictures(source, self.expected.n_images)
 
     def _survey(self, root: Path) -> Survey:
         return Survey(root, f"get it again from {self.about.source}")
@@ -178,11 +173,6 @@ class Nsd(Dataset):
             if found != expected:
                 text = f"{found:,} trials of shared images in {n_sessions} sessions, not {expected:,}"
                 survey.tell(path, Kind.ODD, text)
-
-
-def picture_name(image: int) -> str:
-    """File of an image, as taken out of ``nsd_stimuli.hdf5``."""
-    return f"nsd{image:05d}.png"
 
 
 def _design_path(root: Path) -> Path:

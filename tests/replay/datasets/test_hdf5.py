@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,3 +133,20 @@ def test_damage_found_on_reading_is_told_with_the_files_name(path: Path) -> None
         read(path, "packed", 4, 3, 2)
     assert str(raised.value).startswith(f"{path}: ")
     assert "\n" not in str(raised.value)
+
+
+def test_blosc_is_read_where_the_extra_is_there_and_other_packings_are_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hdf5plugin = pytest.importorskip("hdf5plugin", reason="needs the extra 'data'")
+    with h5py.File(path, "a") as file:
+        for name, packing in (("blosc", hdf5plugin.Blosc(cname="blosclz")), ("bzip2", hdf5plugin.BZip2())):
+            file.create_dataset(name, data=VALUES, chunks=VALUES.shape, compression=packing)
+        file.create_dataset("shuffled", data=VALUES, chunks=VALUES.shape, shuffle=True, fletcher32=True)
+    np.testing.assert_array_equal(read(path, "blosc", 4, 3, 2), VALUES)
+    np.testing.assert_array_equal(read(path, "shuffled", 4, 3, 2), VALUES)
+    with pytest.raises(UserError, match="packed in a way that is not read"):
+        read(path, "bzip2", 4, 3, 2)
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    with pytest.raises(UserError, match="Blosc, which needs the extra data; install it"):
+        read(path, "blosc", 4, 3, 2)
