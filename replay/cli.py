@@ -107,7 +107,10 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
     help="Something wrong on purpose, e.g. gap:at=2,for=0.5; may be given more than once: docs/faults.md.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, help="Of the chance in faults: the same, the same data."
+    "--seed",
+    default=0,
+    show_default=True,
+    help="Of the chance in faults, and of simulated subjects: the same, the same data.",
 )
 @click.option(
     "--rate", "rate_hz", type=float, help="Sampling rate of a CSV or NIfTI file that does not tell it."
@@ -125,8 +128,8 @@ _INTERRUPTIBLE_S = 0.2  # on Windows Ctrl-C does not end a wait
     "--dataset",
     help="FILE is the folder of this public dataset (rtdecode data list); its markers are stimuli.",
 )
-@click.option("--subject", help="Dataset: whose recording.")
-@click.option("--session", help="Dataset: which session, where there are several.")
+@click.option("--subject", help="Dataset: whose recording. Simulated: which subject.  [default: 1]")
+@click.option("--session", help="Dataset, simulated: which session, where there are several.")
 @click.option("--run", help="Dataset: which run, where there are several.")
 @click.option("--variant", help="Dataset: in which form, where the folder holds several.")
 @click.option(
@@ -197,6 +200,9 @@ def replay(
     With --dataset FILE is a copy of a public dataset, and --subject, --session and --run say which recording
     of it is meant. Its markers say their stimuli, as the table does that "rtdecode data prepare" writes.
 
+    FILE may also be simulated-eeg, simulated-meg, simulated-3t or simulated-7t: a simulated subject who looks
+    at the pictures of the built-in world, as in "rtdecode data simulate".
+
     FILE may also be a session's folder of the service's journal. With --through the session is then run
     again, all in the order in which it happened, and compared with what was recorded: verdicts, onset
     samples, and embeddings to the byte. It exits with code 1 if the same decoder says something else.
@@ -225,11 +231,14 @@ def replay(
     else:
         _refuse_options("without --through: markers are sent as they were recorded", _OF_DECODING)
     faults = [parse_fault(text) for text in fault_texts]
-    if dataset is not None:
+    if _is_simulated(file):
+        _refuse_options("with a simulated subject", _OF_FILES | {"dataset", "run", "variant", "mask"})
+        recording = _of_simulated(str(file), subject, session, seed)
+    elif dataset is not None:
         _refuse_options("with --dataset, which knows how it is read", _OF_FILES)
         recording = _of_dataset(dataset, file, subject, session, run, variant, mask)
     else:
-        _refuse_options("without --dataset", _OF_DATASETS)
+        _refuse_options("without --dataset or a simulated subject", _OF_DATASETS)
         from replay.recordings import read_recording
 
         recording = read_recording(
@@ -285,6 +294,22 @@ def _of_dataset(
     dataset = find_dataset(name)
     selection = Selection(subjects=dataset.select([subject]), variant=variant, mask=mask)
     return dataset.open(root, selection).recording(session, run)
+
+
+def _is_simulated(file: Path) -> bool:
+    from replay.datasets.simulated import DEVICES
+
+    return str(file).casefold() in DEVICES and not file.exists()
+
+
+def _of_simulated(name: str, subject: str | None, session: str | None, seed: int) -> Recording:
+    from replay.datasets.simulated.showing import simulated_session
+
+    numbers = {"--subject": subject or "1", "--session": session or "1"}
+    for option, text in numbers.items():
+        if not text.isdecimal():
+            raise UserError(f"{option} {text}: simulated ones are numbers, from 1")
+    return simulated_session(name, int(numbers["--subject"]), int(numbers["--session"]), seed)
 
 
 def _refuse_options(why: str, refused: Container[str]) -> None:

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from replay.datasets.catalogue import DATASETS, find_dataset
 from replay.datasets.report import Kind
-from rtdecode.errors import shorten
+from replay.datasets.simulated import DEVICES
+from rtdecode.errors import UserError, shorten
 from rtdecode.output import write_file
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from replay.datasets.dataset import About, Variant
     from replay.datasets.report import Count, Report, SubjectReport
+    from replay.datasets.simulated import SubjectSettings
 
 _STYLE = {Kind.MISSING: "red", Kind.TRUNCATED: "red", Kind.ODD: "yellow", Kind.KNOWN: "green"}
 
@@ -46,14 +48,37 @@ def list_() -> None:
             f"{about.n_test_images}×{about.n_repetitions}",
             about.source,
         )
-    Console(highlight=False, markup=False).print(table)
+    simulated = Table("name", "device", "an image each", box=None, title="SIMULATED", title_justify="left")
+    for name, device in DEVICES.items():
+        simulated.add_row(name, device.title, f"{device().soa_s:g} s")
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    console.print()
+    console.print(simulated)
 
 
 @data.command()
 @click.argument("name")
-def show(name: str) -> None:
-    """Say what was published as the dataset NAME, what is odd in it, and what is made of that."""
-    Console(highlight=False, markup=False).print(_description(find_dataset(name).about))
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="Simulated: draw an average response into this file."
+)
+def show(name: str, picture: Path | None) -> None:
+    """Say what was published as the dataset NAME, what is odd in it, and what is made of that.
+
+    Of a simulated device, say its dials; --picture draws what it records.
+    """
+    console = Console(highlight=False, markup=False)
+    device = DEVICES.get(name.casefold())
+    if device is not None:
+        console.print(_dials(device()))
+        if picture is not None:
+            from replay.datasets.simulated.picture import draw  # needs matplotlib
+
+            draw(device(), picture)
+        return
+    if picture is not None:
+        raise UserError(f"--picture is for simulated devices: {', '.join(DEVICES)}")
+    console.print(_description(find_dataset(name).about))
 
 
 @data.command()
@@ -95,6 +120,19 @@ def validate(
             write_file(json_path, text)
     if not report.is_complete:
         sys.exit(1)
+
+
+def _dials(settings: SubjectSettings) -> Table:
+    """What can be turned in a simulated subject, and where it stands."""
+    table = Table(show_header=False, box=None, pad_edge=False, title=f"SIMULATED {settings.title}")
+    table.title_justify = "left"
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("play", f"rtdecode replay {settings.name}")
+    table.add_row("train on", f"rtdecode data simulate {settings.name} --out STUDY")
+    for name, value in settings.model_dump().items():
+        table.add_row(name, f"{value:g}")
+    return table
 
 
 def _description(about: About) -> Table:

@@ -17,6 +17,7 @@ from pydantic_settings import SettingsConfigDict
 from replay.datasets.bids import EventColumns, open_bids
 from replay.datasets.catalogue import find_dataset
 from replay.datasets.dataset import Selection
+from replay.datasets.simulated.showing import simulated_content
 from replay.recordings import read_recording
 from rtdecode.config import FileSettings
 from rtdecode.errors import UserError
@@ -156,6 +157,27 @@ class BidsEntry(_Section):
             datatype=self.datatype,
             units=self.units,
         )
+
+
+class SimulatedEntry(_Section):
+    """``[simulated]``: simulated subjects who look at the built-in world, in place of ``[[recordings]]``.
+
+    Parameters
+    ----------
+    name
+        Of the device, as ``rtdecode data list`` names it.
+    subjects, sessions, seed
+        See :func:`replay.datasets.simulated.showing.simulated_content`.
+    """
+
+    name: str
+    subjects: tuple[int, ...] = Field(default=(1,), min_length=1)
+    sessions: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    def open(self) -> Content:
+        """Let the subjects look."""
+        return simulated_content(self.name, self.subjects, self.sessions, self.seed)
 
 
 class MarkerTable(_Section):
@@ -333,6 +355,7 @@ class TrainConfig(FileSettings):
     recordings: tuple[RecordingEntry, ...] = ()
     dataset: DatasetEntry | None = None
     bids: BidsEntry | None = None
+    simulated: SimulatedEntry | None = None
     markers: MarkerTable
     signal: SignalSettings
     targets: TargetSettings = TargetSettings()
@@ -342,8 +365,8 @@ class TrainConfig(FileSettings):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if sum(map(bool, (self.recordings, self.dataset, self.bids))) != 1:
-            raise ValueError("give one of [[recordings]], [dataset] and [bids]")
+        if sum(map(bool, (self.recordings, self.dataset, self.bids, self.simulated))) != 1:
+            raise ValueError("give one of [[recordings]], [dataset], [bids] and [simulated]")
         return self
 
     @model_validator(mode="after")
@@ -378,7 +401,7 @@ class TrainConfig(FileSettings):
         UserError
             If one is missing or damaged.
         """
-        copy = self.dataset or self.bids
+        copy = self._copy
         if copy is None:
             return Source(tuple(entry.open() for entry in self.recordings))
         content = copy.open()
@@ -389,6 +412,11 @@ class TrainConfig(FileSettings):
             remarks=(*content.remarks, *(f"caution, {variant.name}: {text}" for text in cautions)),
             notes={"variant": variant.name, "no_amounts": variant.no_amounts},
         )
+
+    @property
+    def _copy(self) -> DatasetEntry | BidsEntry | SimulatedEntry | None:
+        """What names recordings other than one by one."""
+        return self.dataset or self.bids or self.simulated
 
     def stimuli(self) -> StimulusTable:
         """Read the table of stimuli."""
@@ -411,7 +439,7 @@ class TrainConfig(FileSettings):
             "markers": self.markers.model_dump(mode="json", exclude=elsewhere),
             "signal": self.signal.model_dump(mode="json"),
         }
-        if (copy := self.dataset or self.bids) is not None:
+        if (copy := self._copy) is not None:
             parts["copy"] = copy.model_dump(mode="json", exclude={"root", "mask"})
             parts["copy"]["files"] = [_file(path, self.output) for path in copy.open().files]
         for entry, recording in zip(self.recordings, parts["recordings"], strict=True):

@@ -1,4 +1,4 @@
-"""``rtdecode data prepare`` and ``bids``: a dataset becomes a study that can be fitted."""
+"""``rtdecode data prepare``, ``bids`` and ``simulate``: a dataset becomes a study that can be fitted."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from replay.datasets.bids import EventColumns, open_bids
 from replay.datasets.catalogue import find_dataset
 from replay.datasets.dataset import Selection
 from replay.datasets.pictures import write_pictures
+from replay.datasets.simulated.showing import simulated_content, world_pictures
 from rtdecode.errors import UserError
 from rtdecode.output import check_writable, write_file
 from training.config import TrainConfig
@@ -146,6 +147,39 @@ def bids_command(
     }
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip("-._") or "bids"
     _write_study(out, name, root.resolve().name, content, {"bids": source}, images, json_path)
+
+
+@data.command("simulate")
+@click.argument("name")
+@_out
+@click.option(
+    "--subject",
+    "subjects",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=(1,),
+    show_default=True,
+    help="Number of a subject; may be given more than once.",
+)
+@click.option(
+    "--sessions", default=2, show_default=True, type=click.IntRange(min=1), help="Sessions of each subject."
+)
+@click.option("--seed", default=0, show_default=True, help="Another world and other people.")
+@_json
+def simulate_command(
+    name: str, out: Path, subjects: tuple[int, ...], sessions: int, seed: int, json_path: Path | None
+) -> None:
+    """Let SIMULATED subjects in the device NAME look at the built-in world, and cut that into windows.
+
+    As "prepare" does with public datasets: --out is then ready to be fitted. Each session shows 360 training
+    images, others each time, and then the 120 test images. Nothing of it says how well brains are decoded.
+    """
+    _check_new(out)
+    content = simulated_content(name, subjects, sessions, seed)
+    source = {"name": name.casefold(), "subjects": list(subjects), "sessions": sessions, "seed": seed}
+    origin = f"{name.casefold()}: SIMULATED, of the built-in world"
+    pictures = world_pictures(seed)
+    _write_study(out, name.casefold(), origin, content, {"simulated": source}, None, json_path, pictures)
 
 
 def _check_new(out: Path) -> None:

@@ -186,3 +186,22 @@ def test_ctrl_c_ends_a_loop_cleanly(csv: Path) -> None:
     assert process.returncode == 0
     assert "Traceback" not in said
     assert "Sent" in said
+
+
+def test_a_simulated_subject_is_played_by_its_device_s_name() -> None:
+    output = run("simulated-7t", "--subject", "2", "--session", "3", "--no-wait", "--speed", "100000")
+    assert "480 markers" in output
+    assert "simulated-7t-sub-02-ses-03" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--units", "uV"], "--units has no effect with a simulated subject"),
+        (["--subject", "x"], "--subject x: simulated ones are numbers"),
+        (["--session", "0"], "count from 1"),
+    ],
+)
+def test_what_a_simulated_subject_cannot_have_is_refused(options: list[str], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        CliRunner().invoke(replay, ["simulated-eeg", *options], catch_exceptions=False)

@@ -63,3 +63,27 @@ def test_wrong_words_are_a_users_error(arguments: tuple[str, ...], text: str) ->
     error = run("validate", *arguments).exception
     assert isinstance(error, UserError)
     assert text in str(error)
+
+
+def test_simulated_devices_are_listed_apart_and_their_dials_shown() -> None:
+    listed = run("list").output
+    public, simulated = listed.split("SIMULATED")
+    assert "things-eeg1" in public
+    for name in ("simulated-eeg", "simulated-meg", "simulated-3t", "simulated-7t"):
+        assert name in simulated
+        assert name not in public
+    shown = run("show", "simulated-3T").output
+    assert "SIMULATED fMRI at 3 T, TR 1.5 s" in shown
+    assert "rtdecode replay simulated-3t" in shown
+    assert "nonlinearity" in shown
+
+
+def test_a_picture_is_drawn_of_simulated_devices_only(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--picture is for simulated devices: simulated-eeg"):
+        CliRunner().invoke(
+            data, ["show", "things-eeg1", "--picture", str(tmp_path / "x.png")], catch_exceptions=False
+        )
+    with pytest.raises(UserError, match=r"\.png, \.pdf, \.svg"):
+        CliRunner().invoke(
+            data, ["show", "simulated-eeg", "--picture", str(tmp_path / "x.gif")], catch_exceptions=False
+        )

@@ -98,3 +98,30 @@ def test_a_lab_s_own_dataset_becomes_a_study(tmp_path: Path) -> None:
     assert trials.trials["stimulus_id"].tolist() == ["cat_01", "dog_01", "cat_02"] * 4
     assert trials.trials["split_original"].tolist() == ["train", "train", "test"] * 4
     assert trials.trials["split_concept_disjoint"].tolist() == ["excluded", "train", "test"] * 4
+
+
+def test_simulated_subjects_become_a_study_with_their_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tmp_path / "study"
+    arguments = ["simulate", "Simulated-3T", "--out", str(study), "--sessions", "1", "--subject", "2"]
+    done = CliRunner().invoke(data, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    config = TrainConfig.load(study / "simulated-3t.toml")
+    assert config.simulated is not None
+    assert (config.simulated.subjects, config.simulated.sessions) == ((2,), 1)
+    trials = TrialSet.open(config.trials_path)
+    assert trials.simulated
+    assert trials.extras["preparation_sha256"] == config.preparation_sha256()
+    counted = trials.trials["split_original"].value_counts().to_dict()
+    assert counted["test"] == 120
+    assert 340 < counted["train"] < 360  # but for the first, and those that reach into the test
+    assert all(config.stimuli().pictures().values())
+
+
+def test_a_simulated_device_that_does_not_exist_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no simulated device"):
+        CliRunner().invoke(
+            data, ["simulate", "simulated-9t", "--out", str(tmp_path / "s")], catch_exceptions=False
+        )
+    assert not (tmp_path / "s").exists()

@@ -11,7 +11,13 @@ from replay.datasets.simulated.meg import MegSettings
 from replay.datasets.simulated.settings import SubjectSettings
 from replay.datasets.simulated.subject import SimulatedSubject
 
+DEVICES: dict[str, type[SubjectSettings]] = {
+    settings.name: settings for settings in (EegSettings, MegSettings, Fmri3tSettings, Fmri7tSettings)
+}
+"""Dials of each device, by the name that the command line has for it."""
+
 __all__ = [
+    "DEVICES",
     "EegSettings",
     "Fmri3tSettings",
     "Fmri7tSettings",

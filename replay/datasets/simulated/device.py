@@ -55,8 +55,8 @@ class Device:
         First in the seeds of what is drawn anew in each session.
     channels, rate_hz
         What it records.
-    soa_s, lead_in_s
-        Usual pace of images, and seconds before the first.
+    lead_in_s
+        Usual seconds before the first image.
     response_s
         No response lasts longer than this after the image's onset.
     evoked_bank, evoked_maps : maps of shape (n_waves, n_channels)
@@ -79,7 +79,6 @@ class Device:
     stream: int
     channels: tuple[Channel, ...]
     rate_hz: float
-    soa_s: float
     lead_in_s: float
     response_s: float
     evoked_bank: Bank

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -78,7 +78,11 @@ class EegSettings(SubjectSettings):
         Strength and rate of muscle bursts and electrode pops.
     """
 
+    name: ClassVar[str] = "simulated-eeg"
+    title: ClassVar[str] = "EEG, 63 electrodes, 1000 Hz"
+
     rate_hz: float = Field(default=1000.0, ge=200)
+    soa_s: float = Field(default=0.35, gt=0)
     snr: float = Field(default=0.16, ge=0)
     evoked_v: float = Field(default=7e-6, ge=0)
     brain_v: float = Field(default=9e-6, gt=0)
@@ -107,11 +111,10 @@ class EegSettings(SubjectSettings):
         evoked *= self.evoked_v / np.abs(bank(np.linspace(0, RESPONSE_S, 600)) @ evoked).max()
         level = self.noise_level
         return Device(
-            name="simulated-eeg",
+            name=self.name,
             stream=PEOPLE,
             channels=cap.channels,
             rate_hz=self.rate_hz,
-            soa_s=0.35,
             lead_in_s=10.0,
             response_s=RESPONSE_S,
             evoked_bank=bank,

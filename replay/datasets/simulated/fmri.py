@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import gamma
 
 from replay.datasets.simulated.artefacts import Disturbances, Event, poisson_times
 from replay.datasets.simulated.device import PEOPLE, Device, Use
@@ -47,8 +47,6 @@ class FmriSettings(SubjectSettings):
         Edge of a voxel.
     blur_mm
         Standard deviation of the Gaussian through which the scanner sees cortex: larger where vessels blur.
-    soa_s
-        Usual pace of images.
     resting
         Mean signal of a voxel, in the scanner's arbitrary unit.
     evoked
@@ -66,13 +64,11 @@ class FmriSettings(SubjectSettings):
         Strength and rate of single volumes in which one slice is too bright.
     """
 
-    name: ClassVar[str]
     stream: ClassVar[int]
     latency_jitter_s: float = Field(default=0.25, ge=0, le=1)
     session_rotation_rad: float = Field(default=0.05, ge=0)
     voxel_mm: float = Field(ge=1, le=4)
     blur_mm: float = Field(ge=0)
-    soa_s: float = Field(gt=0)
     resting: float = Field(default=1000.0, gt=0)
     evoked: float = Field(gt=0)
     physiological: float = Field(ge=0)
@@ -99,7 +95,6 @@ class FmriSettings(SubjectSettings):
                 for index in cortex.index.tolist()
             ),
             rate_hz=self.rate_hz,
-            soa_s=self.soa_s,
             lead_in_s=12.0,
             response_s=_RESPONSE_S,
             evoked_bank=haemodynamic,
@@ -168,6 +163,7 @@ class Fmri3tSettings(FmriSettings):
     """Dials of a simulated subject at 3 T; see :class:`FmriSettings`."""
 
     name: ClassVar[str] = "simulated-3t"
+    title: ClassVar[str] = "fMRI at 3 T, TR 1.5 s, 2 mm"
     stream: ClassVar[int] = 0x3F
     rate_hz: float = Field(default=1 / 1.5, gt=0)
     snr: float = Field(default=0.3, ge=0)
@@ -183,6 +179,7 @@ class Fmri7tSettings(FmriSettings):
     """Dials of a simulated subject at 7 T; see :class:`FmriSettings`."""
 
     name: ClassVar[str] = "simulated-7t"
+    title: ClassVar[str] = "fMRI at 7 T, TR 1.6 s, 1.8 mm"
     stream: ClassVar[int] = 0x7F
     rate_hz: float = Field(default=1 / 1.6, gt=0)
     snr: float = Field(default=0.5, ge=0)
@@ -234,7 +231,13 @@ def haemodynamic(time_s: Array) -> Array:
 
 def _haemodynamic(time_s: Array) -> Array:
     """Peak at 5 s."""
-    course: Array = (gamma.pdf(time_s, 6) - gamma.pdf(time_s, 16) / 6) / gamma.pdf(5.0, 6)
+
+    def gamma_density(at_s: Array | float, shape: int) -> Array:
+        after = np.maximum(at_s, 0.0)
+        density: Array = after ** (shape - 1) * np.exp(-after) / math.gamma(shape)
+        return density
+
+    course: Array = (gamma_density(time_s, 6) - gamma_density(time_s, 16) / 6) / gamma_density(5.0, 6)
     return course
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -85,7 +85,11 @@ class MegSettings(SubjectSettings):
         Strength and rate of muscle bursts, and of jumps of a SQUID.
     """
 
+    name: ClassVar[str] = "simulated-meg"
+    title: ClassVar[str] = "MEG, 272 axial gradiometers, 1200 Hz"
+
     rate_hz: float = Field(default=1200.0, ge=200)
+    soa_s: float = Field(default=1.5, gt=0)
     snr: float = Field(default=0.2, ge=0)
     evoked_t: float = Field(default=2.2e-13, ge=0)
     brain_t: float = Field(default=1.3e-13, gt=0)
@@ -114,11 +118,10 @@ class MegSettings(SubjectSettings):
         evoked *= self.evoked_t / np.abs(bank(np.linspace(0, RESPONSE_S, 600)) @ evoked).max()
         level = self.noise_level
         return Device(
-            name="simulated-meg",
+            name=self.name,
             stream=_STREAM,
             channels=helmet.channels,
             rate_hz=self.rate_hz,
-            soa_s=1.5,
             lead_in_s=10.0,
             response_s=RESPONSE_S,
             evoked_bank=bank,

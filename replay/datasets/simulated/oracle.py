@@ -223,7 +223,7 @@ def oracle(
     shown : array of shape (n, dim)
         Embeddings that images are drawn from.
     soa_s
-        Pace of the images; by default the device's.
+        Pace of the images; by default the settings'.
     session
         Number of the session.
 
@@ -259,7 +259,7 @@ def window_moments(
 ) -> WindowMoments:
     """Moments of a subject's windows; parameters and errors are those of :func:`oracle`."""
     device = subject.device
-    pace = (device.soa_s if soa_s is None else soa_s) * device.rate_hz
+    pace = (subject.settings.soa_s if soa_s is None else soa_s) * device.rate_hz
     every = round(pace)
     _check(subject, signal, pace)
     responses = subject.responses(session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +26,8 @@ class SubjectSettings(Contract):
         Number of the subject. Subject 1 is the typical one, from whom the others' coupling and noise deviate.
     rate_hz
         Sampling rate.
+    soa_s
+        Usual pace of images: seconds from one onset to the next.
     snr
         Single-trial signal-to-noise: standard deviation over images of the response (root mean square over
         channels and the time that the device's settings state), divided by the standard deviation of noise
@@ -53,10 +55,15 @@ class SubjectSettings(Contract):
         How far features turn from one session to the next. Session 1 is where both start.
     """
 
+    name: ClassVar[str]
+    """As the command line names it."""
+    title: ClassVar[str]
+
     seed: int = Field(default=0, ge=0)
     subject: int = Field(default=1, ge=0)
-    rate_hz: float = Field(gt=0)
-    snr: float = Field(ge=0)
+    rate_hz: float = Field(default=1000.0, gt=0)
+    soa_s: float = Field(default=1.0, gt=0)
+    snr: float = Field(default=0.2, ge=0)
     noise: float = Field(default=1.0, ge=0)
     nonlinearity: float = Field(default=0.3, ge=0, le=1)
     latency_jitter_s: float = Field(default=0.006, ge=0, le=0.03)

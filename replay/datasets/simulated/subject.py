@@ -129,7 +129,7 @@ class SimulatedSubject:
             The embedding of each. A function is asked, again and again, for those of a few trials: from their
             numbers (n,) to (n, dim).
         soa_s
-            Seconds from onset to onset; by default the device's usual pace.
+            Seconds from onset to onset; by default the settings'.
         session
             Number of the session: its noise and artefacts, and how far the person has drifted.
         lead_in_s, lead_out_s
@@ -142,7 +142,7 @@ class SimulatedSubject:
             there is no such session.
         """
         device, n_trials, dim = self.device, len(stimulus_ids), len(self._map.mean)
-        soa_s = device.soa_s if soa_s is None else soa_s
+        soa_s = self.settings.soa_s if soa_s is None else soa_s
         lead_in_s = device.lead_in_s if lead_in_s is None else lead_in_s
         if soa_s <= 0:
             raise ValueError(f"soa_s is {soa_s}; onsets follow each other")
