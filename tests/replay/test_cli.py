@@ -189,9 +189,10 @@ def test_ctrl_c_ends_a_loop_cleanly(csv: Path) -> None:
 
 
 def test_a_simulated_subject_is_played_by_its_device_s_name() -> None:
-    output = run("simulated-7t", "--subject", "2", "--session", "3", "--no-wait", "--speed", "100000")
+    fast = ("--no-wait", "--speed", "1000", "--chunk", "5000", "--grace", "0")
+    output = run("simulated-eeg", "--subject", "2", "--session", "3", *fast)
     assert "480 markers" in output
-    assert "simulated-7t-sub-02-ses-03" in output
+    assert "simulated-eeg-sub-02-ses-03" in output
 
 
 @pytest.mark.parametrize(
