@@ -149,7 +149,7 @@ def prepare_tables(result: dict[str, Any]) -> list[Table]:
         taken.add_row(
             _WAYS[name],
             f"{one['seconds']:.2f}",
-            f"{min(one['runs_s']):.1f}–{max(one['runs_s']):.1f}",
+            f"{min(one['runs_s']):.3g}–{max(one['runs_s']):.3g}",
             f"{result['ratios'].get(name, 1.0):.1f}",
             f"{one['cpu_s']:.2f}",
             f"{result['cpu_ratios'].get(name, 1.0):.1f}",
