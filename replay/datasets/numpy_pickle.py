@@ -101,7 +101,9 @@ class StoredArray:
     numbers
         Bytes of a small array.
     items
-        What an array of objects holds, in C order.
+        What an array of objects holds, the last axis varying fastest whatever ``is_fortran`` says.
+    is_built
+        Whether the above have been said.
     """
 
     path: Path
@@ -120,7 +122,7 @@ class StoredArray:
             array = np.empty(len(self.items), dtype=object)
             for index, item in enumerate(self.items):  # one by one: an item may be a sequence itself
                 array[index] = item
-            return array.reshape(self.shape, order=order)
+            return array.reshape(self.shape)
         if self.offset is None:
             return np.frombuffer(self.numbers, dtype=self.dtype).reshape(self.shape, order=order)
         return np.memmap(

@@ -169,8 +169,7 @@ class Alljoined1(Dataset):
             variant=variant,
             recordings=tuple(recordings),
             stimuli=stimulus_table(
-                Stimulus(str(image), picture_name(image), str(image), _split(image, tested))
-                for image in shown
+                Stimulus(str(image), picture_name(image), "", _split(image, tested)) for image in shown
             ),
             files=tuple(files),
             remarks=tuple(remarks),

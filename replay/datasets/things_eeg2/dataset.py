@@ -38,10 +38,7 @@ if TYPE_CHECKING:
 
 PARTS = ("training", "test")
 _NPY_MAGIC = b"\x93NUMPY"
-_WHITENED = (
-    "whitened with covariances of whole sessions, test trials included, after its images' responses were put "
-    "in order"
-)
+_WHITENED = "resampled by a filter that looks ahead, and whitened by covariances over whole sessions"
 _SHUFFLED = (
     "repetition order is shuffled and session identity lost: nobody can tell which trials an earlier end of "
     "recording would have left"

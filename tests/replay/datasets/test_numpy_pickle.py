@@ -104,12 +104,14 @@ def test_a_large_array_stays_in_the_file(path: Path, protocol: int, core: str, o
     assert (found["rate"], found["scalar"]) == (1000, 0.5)
 
 
-def test_an_array_of_objects_goes_through_the_same_machine(path: Path) -> None:
-    objects = np.empty((2, 2), dtype=object)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_of_objects_goes_through_the_same_machine(path: Path, order: Any) -> None:
+    objects = np.empty((2, 2), dtype=object, order=order)
     objects[:] = [["a", {"x": [1]}], [None, np.arange(3)]]
     found = opened(read(path, saved(path, {"objects": objects, "numbers": np.ones(3)})))
     assert found["objects"].shape == (2, 2)
     assert found["objects"][0].tolist() == ["a", {"x": [1]}]
+    assert found["objects"][1, 0] is None
     assert isinstance(read(path, saved(path, np.ones((2, 3)))), StoredArray)
 
 
