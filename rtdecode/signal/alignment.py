@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from rtdecode.signal.bursts import Bursts, burst_length
 from rtdecode.signal.lost import hides_losses
 from rtdecode.signal.ring import LeftRingError, NotYetError
 from rtdecode.signal.stamp_line import FEWEST_BLOCKS, NOMINAL, WINDOW_S, TrailingLine
@@ -28,6 +29,9 @@ About as long as a burst of a Bluetooth headset, whose stamps are all wrong by t
 
 START_S = 0.35
 """How long a segment has gone on, and to the end of a block, before its line is asked anything, likewise."""
+
+ALIKE_S = 1.0
+"""How long, unless one was short, it waits at the most to see whether bursts are alike, likewise."""
 
 # Of two samples equally near, the earlier: also where rounding makes the times differ by a little.
 _TIE_SAMPLES = 1e-6
@@ -77,7 +81,9 @@ class SampleClock:
     were late for once, as when a sender was held up, and count no more than that; stamps that stay away show
     that samples were lost or a clock was set, and the segment is over. It then ends before the first of them.
     Nothing is trusted before :data:`START_S`. Where stamps show by then that samples were lost among them
-    (:func:`~.lost.hides_losses`), none ever is: the segment is over at once.
+    (:func:`~.lost.hides_losses`), none ever is: the segment is over at once. Where they come in bursts, whole
+    bursts are trusted, and those that are short show losses (:class:`~.bursts.Bursts`); where it takes more
+    to tell how long bursts are, nothing is trusted before :data:`ALIKE_S`.
 
     All times are seconds of one clock.
 
@@ -100,6 +106,8 @@ class SampleClock:
         self._n_blocks = round(WINDOW_S * rate_hz / self._block)
         self._trail = TrailingLine(self._block, self._n_blocks, self._period_s)
         self._trust = Trust(rate_hz, self._period_s, capacity)
+        self._bursts: Bursts | None = None
+        self._alike = math.ceil(ALIKE_S * rate_hz)
         # For each block still remembered, by the line that was drawn before it began: the latest time that it
         # or one before it reaches; and when its first sample was taken, sample period, error.
         self._n_lines = -(-capacity // self._block) + 2
@@ -123,7 +131,7 @@ class SampleClock:
     @property
     def first(self) -> int:
         """The first sample that can be trusted, once any are: before it, losses might not show."""
-        return self._trust.first
+        return max(self._trust.first, self._bursts.first) if self._bursts else self._trust.first
 
     @property
     def begun(self) -> bool:
@@ -133,7 +141,8 @@ class SampleClock:
     @property
     def trusted(self) -> int:
         """One past the newest sample that belongs to this segment beyond doubt."""
-        return self._trust.certain
+        certain = self._trust.certain
+        return min(certain, self._bursts.certain) if self._bursts else certain
 
     def append(self, stamps: npt.NDArray[np.float64]) -> int:
         """Add the stamps of the next samples, an array of shape ``(n,)``, seconds.
@@ -150,11 +159,16 @@ class SampleClock:
                 self._draw()
             at = self._end % self._block
             piece = stamps[taken : taken + self._block - at]
+            if self._bursts and (n_whole := self._bursts.watch(piece.tolist())) < len(piece):
+                self._over = True
+                if not n_whole:
+                    break
+                piece = piece[:n_whole]
             stop = at + len(piece)
             excess = piece - self._expected[at:stop]
             self._excess[at:stop] = excess
             watched = self._trust.watch(excess.tolist())
-            self._over = watched < len(piece)
+            self._over = self._over or watched < len(piece)
             self._end += watched
             taken += watched
             if not self._trust.begun:
@@ -188,7 +202,8 @@ class SampleClock:
 
     def known(self, samples: int) -> int:
         """How many samples had to come before the first ``samples`` were trusted."""
-        return self._trust.known(samples)
+        known = self._trust.known(samples)
+        return max(known, self._bursts.known(samples)) if self._bursts else known
 
     def nearest(self, time: float) -> Alignment:
         """Find the sample that was taken nearest to a time; of two equally near, the earlier.
@@ -263,9 +278,12 @@ class SampleClock:
 
     def _begin(self) -> None:
         """Trust the samples so far, unless their stamps show that some were lost."""
-        excess = np.concatenate(self._beginning) - self._first_stamp
+        stamps = np.concatenate(self._beginning)
+        excess = stamps - self._first_stamp
         excess -= np.arange(self._end) * self._period_s
         lost = hides_losses(excess, self._period_s, 0 if self._ended else self._block)
+        if lost is False:
+            lost = self._break_bursts(stamps, excess)
         if lost is None:
             return
         self._beginning.clear()
@@ -288,6 +306,24 @@ class SampleClock:
             np.arange(self._end) - (n_blocks - n_held) * self._block
         )
         self._trust.begin(excess.tolist())
+
+    def _break_bursts(self, stamps: npt.NDArray[np.float64], excess: npt.NDArray[np.float64]) -> bool | None:
+        """Tell whether bursts show losses, None where they cannot yet; watch them, if they are alike."""
+        length = burst_length(excess, self._period_s)
+        if length is None or (not length and self._drawn.noise_s < math.inf):
+            return False
+        if length:
+            bursts = Bursts(length, self._first_stamp, self._period_s, self._capacity)
+            if bursts.watch(stamps.tolist()) < len(stamps):
+                return True
+            if bursts.are_known or self._ended:
+                self._bursts = bursts
+                return False
+            if bursts.vary:
+                return False
+            if bursts.were_short:
+                return None
+        return None if self._end < self._alike and not self._ended else False
 
     def _draw(self) -> None:
         """Lay the line out over the samples of the next block."""

@@ -33,9 +33,6 @@ class Steps:
     number of periods, so no more is told at once than that a single sample is lost, or less than
     :data:`HICCUP_S`.
 
-    The same holds inside bursts: where for :data:`EVEN_S` only steps from one burst to the next were uneven,
-    all bursts of the same length, such a step anywhere else shows that a sample was lost.
-
     Parameters
     ----------
     rate_hz
@@ -56,9 +53,6 @@ class Steps:
         self._before = math.nan
         self._n_even = 0
         self._largest_s = 0.0  # of the deviations of even steps
-        self._n_run = 0  # steps since the last uneven one
-        self._burst = 1  # length of a burst; 1 while that is not known
-        self._n_alike = 0  # steps for which all bursts were of that length
 
     def jumps(self, stamps: Iterable[float]) -> list[int]:
         """Tell which of the next stamps jump; the first of all does.
@@ -71,38 +65,23 @@ class Steps:
         """
         before, period_s, even_s = self._before, self._period_s, self._even_s
         n_even, largest_s = self._n_even, self._largest_s
-        n_run = self._n_run
         found = []
         for index, stamp in enumerate(stamps):
             off = stamp - before - period_s
             before = stamp
-            n_run += 1
             if -largest_s <= off <= largest_s:
                 n_even += 1
-                continue
-            if -even_s <= off <= even_s:
+            elif -even_s <= off <= even_s:
                 n_even += 1
                 largest_s = abs(off)
-                continue
-            n_run, breaks = self._broken(n_run, off, largest_s)
-            if not abs(off) <= self._most_s:  # so that a stamp that is no number is a jump
+            elif not abs(off) <= self._most_s:  # so that a stamp that is no number is a jump
                 found.append(index)
             elif not self._is_whole(off, largest_s):
                 n_even, largest_s = 0, 0.0
-            elif (breaks or n_even >= self._enough) and off < self._most_lost * period_s:
+            elif n_even >= self._enough and off < self._most_lost * period_s:
                 found.append(index)
-        self._before, self._n_even, self._largest_s, self._n_run = before, n_even, largest_s, n_run
+        self._before, self._n_even, self._largest_s = before, n_even, largest_s
         return found
-
-    def _broken(self, n_run: int, off_s: float, largest_s: float) -> tuple[int, bool]:
-        """Steps of the burst so far, after an uneven one, and whether that lies within a burst."""
-        if self._burst > 1 and n_run % self._burst == 0:
-            self._n_alike += n_run
-            return 0, False
-        if self._n_alike >= self._enough and self._is_whole(off_s, largest_s):
-            return n_run + round(off_s / self._period_s), True
-        self._burst, self._n_alike = n_run, 0
-        return 0, False
 
     def _is_whole(self, off_s: float, largest_s: float) -> bool:
         n_lost = off_s / self._period_s

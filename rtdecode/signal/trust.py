@@ -42,8 +42,8 @@ class Trust:
     :math:`n (p - k - e) - 3 s \sqrt n = h`, and so trust lags by :math:`n - 1` samples: by none where stamps
     scatter by a tenth of a period, by about 20 where they do by half of one, never by more than
     :data:`LAG_S`. Nor is a loss seen among as many samples at the beginning. Where stamps that follow each
-    other are off alike, as in bursts, no sums are made and trust does not lag: a single loss among those may
-    remain unseen.
+    other are off alike, as in bursts, no sums are made and trust does not lag: a single loss among those is
+    seen by :class:`~.bursts.Bursts`, if at all.
 
     While stamps are off to one side, no more samples are trusted. Stamps that come back were late for once,
     as when a sender was held up; if they stay away for :data:`SHIFT_S`, the segment is over.

@@ -69,16 +69,6 @@ def test_chunks_that_are_even_within_are_not_taken_for_even_stamps(chunk: int, s
     assert Steps(RATE_HZ, 0.1).jumps(((np.arange(76_800) + off) / RATE_HZ).tolist()) == [0]
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("within", range(12))
-def test_a_sample_lost_inside_a_burst_is_told_where_all_bursts_were_alike(within: int, seed: int) -> None:
-    off = np.random.default_rng(seed).normal(0, 1.0, 100).repeat(12)
-    lost = 600 + within
-    stamps = np.delete(np.arange(1200) + off, lost) / RATE_HZ
-    # At either end of a burst it is a step like any other from one burst to the next.
-    assert Steps(RATE_HZ, 0.1).jumps(stamps.tolist()) == ([0] if within in (0, 11) else [0, lost])
-
-
 def test_a_burst_that_is_sent_in_two_parts_is_no_lost_sample() -> None:
     off = np.random.default_rng(0).normal(0, 1.0, 100).repeat(12)
     off[605:612] += 1.4
