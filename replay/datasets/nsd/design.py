@@ -20,6 +20,8 @@ _N_DIMS = {"masterordering": 2, "subjectim": 2, "sharedix": 2, "stimpattern": 3}
 _LARGEST_FILE, _LARGEST_ARRAY = 16 << 20, 1 << 20
 """Bytes, and numbers of one array; the real file has a megabyte and 80,000."""
 
+_LARGEST_WHOLE = 2**53
+
 VOLUMES_A_TRIAL = 3
 """Volumes of 4/3 s in a trial of 4 s."""
 
@@ -73,15 +75,15 @@ class Design:
         return np.isin(images, self.shared)
 
 
-def read_design(path: Path, n_images: int) -> Design:
+def read_design(path: Path, n_images: int, n_subjects: int, n_sessions: int) -> Design:
     """Read the file, whose numbers count from 1.
 
     Parameters
     ----------
     path
         The file.
-    n_images
-        Images that there are.
+    n_images, n_subjects, n_sessions
+        Images, subjects, and sessions that there are.
 
     Raises
     ------
@@ -102,6 +104,12 @@ def read_design(path: Path, n_images: int) -> Design:
             raise _refusal(
                 path, f"{name} counts from {values.min():,} to {values.max():,}, not from 1 to {most:,}"
             )
+    if (len(subject_images), len(pattern)) != (n_subjects, n_sessions):
+        raise _refusal(
+            path,
+            f"tells of {len(subject_images)} subjects in {len(pattern)} sessions, not of {n_subjects} in "
+            f"{n_sessions}",
+        )
     if not np.isin(pattern, (0, 1)).all() or pattern.sum() != len(order):
         raise _refusal(path, f"stimpattern does not place the {len(order):,} trials of masterordering")
     if not all(np.isin(shared, images).all() for images in subject_images):
@@ -138,7 +146,7 @@ def _whole(path: Path, name: str, arrays: dict[str, Any]) -> NDArray[np.int64]:
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "iufb":
         raise _refusal(path, f"{name} holds no numbers")
     numbers = values.astype(np.float64)
-    if not np.isfinite(numbers).all() or np.any(numbers != np.floor(numbers)):
+    if not (np.abs(numbers) < _LARGEST_WHOLE).all() or np.any(numbers != np.floor(numbers)):
         raise _refusal(path, f"{name} holds other than whole numbers")
     return numbers.astype(np.int64)
 

@@ -223,11 +223,11 @@ def _shape(path: Path, trials: list[str]) -> tuple[int, int]:
 
 
 def _voxel_ids(path: Path) -> NDArray[np.int64] | None:
-    """Numbers of the voxels of a file of betas; None where they are not in a block of their own."""
+    """Numbers of the voxels of a file of betas; None where it does not tell them."""
     with open_hdf5(path) as file:
         for block in frame_blocks(file):
-            if block.columns == ("voxel_id",):
-                return np.asarray(block.numbers[:, 0], dtype=np.int64)
+            if "voxel_id" in block.columns:
+                return np.asarray(block.numbers[:, block.columns.index("voxel_id")], dtype=np.int64)
     return None
 
 

@@ -15,6 +15,8 @@ pytest.importorskip("nibabel", reason="needs the extra 'data'")
 
 import h5py
 import nibabel
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from miniatures.nsd import (
     GRID,
     N_IMAGES,
@@ -244,9 +246,28 @@ def test_what_is_wrong_with_betas_is_told(betas: NsdCopy) -> None:
         ({"masterordering": lambda a: a + 0.5}, "other than whole numbers"),
         ({"masterordering": lambda a: np.array(["no"] * len(a))}, "has no array masterordering"),
         ({"masterordering": lambda a: a.repeat(1 << 15, axis=1)}, "has shape"),
+        ({"masterordering": lambda a: a * 1e300}, "other than whole numbers"),
         ({"stimpattern": lambda a: a[0]}, "stimpattern has shape"),
+        (
+            {"stimpattern": lambda a: a.reshape(1, -1, a.shape[2])},
+            "of 8 subjects in 1 sessions, not of 8 in 2",
+        ),
+        ({"subjectim": lambda a: a[:4]}, "of 4 subjects in 2 sessions"),
     ],
-    ids=["order", "images", "shared", "others", "pattern", "fractions", "text", "huge", "flat"],
+    ids=[
+        "order",
+        "images",
+        "shared",
+        "others",
+        "pattern",
+        "fractions",
+        "text",
+        "huge",
+        "vast",
+        "flat",
+        "sessions",
+        "subjects",
+    ],
 )
 def test_a_design_that_is_not_as_published_is_told_and_refused(
     runs: NsdCopy, change: dict[str, Callable[[np.ndarray], np.ndarray]], text: str
@@ -274,6 +295,19 @@ def test_a_file_that_is_no_design_is_told(runs: NsdCopy, content: bytes) -> None
     assert [path for path, *_ in problems(runs)] == [name(runs, runs.design_path)]
     with pytest.raises(UserError, match="restore a complete copy"):
         read(runs)
+
+
+def test_whatever_is_changed_in_a_design_ends_in_a_report(runs: NsdCopy) -> None:
+    savemat(runs.design_path, runs.design)  # not packed: each byte says something of its own
+    whole = runs.design_path.read_bytes()
+
+    @settings(max_examples=60)
+    @given(st.integers(0, 2000), st.binary(min_size=1, max_size=4))
+    def damage(place: int, change: bytes) -> None:
+        runs.design_path.write_bytes(whole[:place] + change + whole[place + len(change) :])
+        runs.validate()
+
+    damage()
 
 
 def test_the_table_of_all_images_is_checked_where_it_is_there(runs: NsdCopy) -> None:

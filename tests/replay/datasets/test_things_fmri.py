@@ -15,7 +15,7 @@ pytest.importorskip("nibabel", reason="needs the extra 'data'")
 import h5py
 import nibabel
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniatures.things_fmri import (
     GRID,
@@ -198,6 +198,7 @@ def test_a_folder_of_something_else_is_refused(raw: ThingsFmriCopy, tmp_path: Pa
 
 
 def test_whatever_is_cut_from_or_changed_in_a_table_ends_in_a_report(raw: ThingsFmriCopy) -> None:
+    @settings(max_examples=40)
     @given(st.sampled_from(["events.tsv", "bold.json"]), st.data())
     def damage(ending: str, drawn: st.DataObject) -> None:
         path = raw.run_file(1, 1, ending)
