@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from replay.datasets.matlab5 import read_numbers
 from rtdecode.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _N_DIMS = {"masterordering": 2, "subjectim": 2, "sharedix": 2, "stimpattern": 3}
-_LARGEST_FILE, _LARGEST_ARRAY = 16 << 20, 1 << 20
-"""Bytes, and numbers of one array; the real file has a megabyte and 80,000."""
+_LARGEST, _LARGEST_ARRAY = 16 << 20, 1 << 20
+"""Bytes, and numbers of one array; the real ones are below a megabyte and 80,000."""
 
 _LARGEST_WHOLE = 2**53
 
@@ -91,10 +91,8 @@ def read_design(path: Path, n_images: int, n_subjects: int, n_sessions: int) -> 
         If it is missing or damaged, or its arrays do not fit each other.
     """
     arrays = _arrays(path)
-    order = _whole(path, "masterordering", arrays)[0]
-    subject_images = _whole(path, "subjectim", arrays)
-    shared = _whole(path, "sharedix", arrays)[0]
-    pattern = _whole(path, "stimpattern", arrays)
+    order, shared = arrays["masterordering"][0], arrays["sharedix"][0]
+    subject_images, pattern = arrays["subjectim"], arrays["stimpattern"]
     for name, values, most in (
         ("masterordering", order, subject_images.shape[1]),
         ("subjectim", subject_images, n_images),
@@ -117,38 +115,20 @@ def read_design(path: Path, n_images: int, n_subjects: int, n_sessions: int) -> 
     return Design(subject_images[:, order - 1] - 1, shared - 1, pattern.astype(bool))
 
 
-def _arrays(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat, whosmat
-
+def _arrays(path: Path) -> dict[str, NDArray[np.int64]]:
+    """Arrays of whole numbers, each of the dimensions that it must have."""
     if not path.is_file():
         raise UserError(f"{path}: is not there; it says which image was shown when")
-    if path.stat().st_size > _LARGEST_FILE:
-        raise _refusal(path, f"{path.stat().st_size:,} bytes are too many for this file")
-    try:
-        there = {name: (shape, kind) for name, shape, kind in whosmat(path)}
-        for name, n_dims in _N_DIMS.items():
-            shape, kind = there.get(name, ((), "nothing"))
-            if kind in ("nothing", "cell", "struct", "object", "char", "opaque", "function"):
-                raise _refusal(path, f"has no array {name}")
-            if len(shape) != n_dims or not 0 < math.prod(shape) <= _LARGEST_ARRAY:
-                raise _refusal(path, f"{name} has shape {shape}")
-        return dict(loadmat(path, variable_names=list(_N_DIMS)))
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file fails anywhere in SciPy, and as anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".;")
-        raise UserError(f"{path}: cannot be read as MATLAB's ({reason}); restore a complete copy") from error
-
-
-def _whole(path: Path, name: str, arrays: dict[str, Any]) -> NDArray[np.int64]:
-    """Array of whole numbers."""
-    values = arrays[name]
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iufb":
-        raise _refusal(path, f"{name} holds no numbers")
-    numbers = values.astype(np.float64)
-    if not (np.abs(numbers) < _LARGEST_WHOLE).all() or np.any(numbers != np.floor(numbers)):
-        raise _refusal(path, f"{name} holds other than whole numbers")
-    return numbers.astype(np.int64)
+    there = read_numbers(path, _N_DIMS, _LARGEST)
+    for name, n_dims in _N_DIMS.items():
+        if name not in there:
+            raise _refusal(path, f"has no numbers {name}")
+        numbers = there[name]
+        if numbers.ndim != n_dims or not 0 < numbers.size <= _LARGEST_ARRAY:
+            raise _refusal(path, f"{name} has shape {numbers.shape}")
+        if not (np.abs(numbers) < _LARGEST_WHOLE).all() or np.any(numbers != np.floor(numbers)):
+            raise _refusal(path, f"{name} holds other than whole numbers")
+    return {name: numbers.astype(np.int64) for name, numbers in there.items()}
 
 
 def _refusal(path: Path, reason: str) -> UserError:

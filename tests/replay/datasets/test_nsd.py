@@ -244,8 +244,8 @@ def test_what_is_wrong_with_betas_is_told(betas: NsdCopy) -> None:
         ({"sharedix": lambda a: a[:, ::-1] * 0 + 1}, "not all in each row"),
         ({"stimpattern": lambda a: a * 0}, "does not place the 80 trials"),
         ({"masterordering": lambda a: a + 0.5}, "other than whole numbers"),
-        ({"masterordering": lambda a: np.array(["no"] * len(a))}, "has no array masterordering"),
-        ({"masterordering": lambda a: a.repeat(1 << 15, axis=1)}, "has shape"),
+        ({"masterordering": lambda a: np.array(["no"] * len(a))}, "has no numbers masterordering"),
+        ({"masterordering": lambda a: a.repeat(1 << 15, axis=1)}, "an array is too large"),
         ({"masterordering": lambda a: a * 1e300}, "other than whole numbers"),
         ({"stimpattern": lambda a: a[0]}, "stimpattern has shape"),
         (
