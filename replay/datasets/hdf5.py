@@ -83,7 +83,9 @@ class Hdf5:
             If the way to it leaves the file.
         """
         found = self._find(group)
-        return () if found is None or not hasattr(found, "keys") else tuple(found.keys())
+        if found is None or not hasattr(found, "keys"):
+            return ()
+        return tuple(name for name in found if isinstance(name, str))  # bytes, where it is no text
 
     def dataset(self, name: str, *, shape: Sequence[int | None], kinds: str = "iuf") -> Any:
         """Give a dataset; nothing of it is read yet.
@@ -111,7 +113,11 @@ class Hdf5:
         found = self._find(name)
         if found is None:
             raise self._refusal(f"has no {name}", "get another file")
-        if not hasattr(found, "dtype"):
+        try:
+            is_array = hasattr(found, "dtype")
+        except TypeError as error:  # of a type that NumPy has none for
+            raise self._refusal(f"{name} holds what is not read", "get another file") from error
+        if not is_array:
             raise self._refusal(f"{name} is no array", "get another file")
         if found.dtype.kind not in kinds:
             raise self._refusal(f"{name} holds {found.dtype}, which is not read", "get another file")

@@ -150,3 +150,14 @@ def test_blosc_is_read_where_the_extra_is_there_and_other_packings_are_not(
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     with pytest.raises(UserError, match="Blosc, which needs the extra data; install it"):
         read(path, "blosc", 4, 3, 2)
+
+
+def test_names_that_are_no_text_and_types_that_are_no_numbers_are_passed_over(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file[b"group/\xff\xfe"] = VALUES
+        space = h5py.h5s.create_simple((2,))
+        h5py.h5d.create(file.id, b"time", h5py.h5t.UNIX_D32LE, space)
+    with open_hdf5(path) as opened:
+        assert opened.names("group") == ("plain",)
+    with pytest.raises(UserError, match="time holds what is not read"):
+        read(path, "time", 2)
