@@ -110,11 +110,13 @@ class Hdf5:
             If it is not there, lies in another file, or is of another shape or kind;
             :class:`rtdecode.errors.CutShortError` if the file is too small for it.
         """
+        import h5py
+
         found = self._find(name)
         if found is None:
             raise self._refusal(f"has no {name}", "get another file")
         try:
-            is_array = hasattr(found, "dtype")
+            is_array = isinstance(found, h5py.Dataset) and hasattr(found, "dtype")
         except TypeError as error:  # of a type that NumPy has none for
             raise self._refusal(f"{name} holds what is not read", "get another file") from error
         if not is_array:

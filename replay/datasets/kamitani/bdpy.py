@@ -30,6 +30,7 @@ _STIMULUS = ("stimulus_id", "stimulus_name", "Label")
 
 _MOST_KEYS = 10_000
 _MOST_SAMPLES = 1_000_000
+_MOST_COLUMNS = 4_000_000
 _BLOCK = 64 << 20
 """Bytes that are read at once."""
 
@@ -114,8 +115,10 @@ def read_brain_data(path: Path, region: str) -> BrainData:
             raise UserError(
                 f"{path}: {name} is {matrix.dtype}, too coarse to tell images by their numbers; get it again"
             )
-        if n_samples > _MOST_SAMPLES:
-            raise UserError(f"{path}: {name} has {n_samples:,} samples, more than are read; get another file")
+        if n_samples > _MOST_SAMPLES or n_columns > _MOST_COLUMNS:
+            raise UserError(
+                f"{path}: {name} is {n_samples:,} × {n_columns:,} numbers, more than are read; get it again"
+            )
         keys = [key.strip() for key in file.texts(f"{described}/key", _MOST_KEYS)]
         values = file.dataset(f"{described}/value", shape=(len(keys), n_columns))
 

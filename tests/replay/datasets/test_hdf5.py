@@ -31,6 +31,7 @@ def path(tmp_path: Path) -> Path:
         file["word"] = "zw\u00f6lf"
         file["words"] = ["one", "zw\u00f6lf"]
         file["tiny"] = 1.0
+        file["kind"] = np.dtype("<f8")
     return made
 
 
@@ -55,6 +56,7 @@ def test_what_is_there_is_read(path: Path) -> None:
     [
         ("other", (4,), "has no other; get another file"),
         ("group", (4,), "group is no array"),
+        ("kind", (4,), "kind is no array"),
         ("group/plain/deeper", (4,), "has no group/plain/deeper"),
         ("group/plain", (4, 3), "has shape"),
         ("group/plain", (4, 3, 5), "where 4 × 3 × 5 is needed"),
@@ -161,3 +163,14 @@ def test_names_that_are_no_text_and_types_that_are_no_numbers_are_passed_over(pa
         assert opened.names("group") == ("plain",)
     with pytest.raises(UserError, match="time holds what is not read"):
         read(path, "time", 2)
+
+
+def test_a_type_that_was_damaged_is_refused(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file["one/only"] = np.array([b"a" * 77])
+    whole = path.read_bytes()
+    # the message of a text's type: class 3 of version 1, padding and character set, its length of 77 bytes
+    place = whole.index(b"\x13\x01\x00\x00\x4d\x00\x00\x00")
+    path.write_bytes(whole[: place + 1] + b"\xf1" + whole[place + 2 :])
+    with pytest.raises(UserError, match="one/only holds what is not read"):
+        read(path, "one/only", None, kinds="S")
