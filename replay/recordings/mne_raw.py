@@ -96,12 +96,12 @@ def read_mne(
             samples = _ctf_samples(path, raw) if kind == "CTF" else None
             reader = _Reader(path, kind, raw, samples)
             reader(raw.n_times - 1, raw.n_times)  # what is missing at the end shows here
+            channels, factors = _channels(path, raw, kind, stated)
     except UserError:
         raise
     except Exception as error:  # MNE's readers raise whatever the damaged bytes lead to
         raise UserError(f"{path}: {_cannot_read(kind, error)}") from error
 
-    channels, factors = _channels(path, raw, kind, stated)
     subject, session, run = bids_entities(path)
     return Recording(
         name=path.name.removesuffix(".gz").rpartition(".")[0],

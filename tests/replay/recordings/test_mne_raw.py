@@ -229,3 +229,16 @@ def test_nothing_is_printed_or_warned(write: Any, capfd: pytest.CaptureFixture[s
     for path in (write("set", boundary=100), write("vhdr"), write("fif", stim=True), write("edf")):
         read_recording(path).read(0, 10)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_channel_of_no_known_kind_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "some_eeg.fif"
+    raw = mne.io.RawArray(np.zeros((1, 100)), mne.create_info(["Cz-of-mine"], 100.0, "eeg"), verbose="error")
+    raw.save(path, verbose="error")
+    content = bytearray(path.read_bytes())
+    kind = content.index(b"Cz-of-mine") - 72  # in the same record of 96 bytes as the name
+    assert content[kind : kind + 4] == (2).to_bytes(4, "big")
+    content[kind : kind + 4] = b"\x77\0\0\2"
+    path.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"some_eeg\.fif: cannot be read as FIF"):
+        read_recording(path)
