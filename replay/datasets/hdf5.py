@@ -6,6 +6,7 @@ h5py is imported only here, and only when such a file is opened.
 from __future__ import annotations
 
 import math
+import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from rtdecode.errors import CutShortError, UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
 _BLOSC = 32001
 _PACKED = {1: 1032, 32000: 88, _BLOSC: 4096}
@@ -25,8 +27,8 @@ _PACKED = {1: 1032, 32000: 88, _BLOSC: 4096}
 _HARMLESS = (2, 3)
 """Bytes in another order, and sums to check them by: no other filter is opened."""
 
-_LARGEST_CHUNK = 256 << 20
-"""Bytes that one number may cost: a chunk is unpacked as a whole."""
+_LARGEST_CHUNK, _LARGEST_HEAP = 256 << 20, 64 << 20
+"""Bytes that one number, or one object, may cost: a chunk is unpacked, and a heap read, as a whole."""
 
 _LONGEST_TEXT = 1000
 
@@ -175,6 +177,9 @@ class Hdf5:
     def stored_object(self, name: str) -> bytes | None:
         """Pickle of the one object in a list of objects as PyTables writes it; None where it is none.
 
+        It lies in a heap of the file, which is read here: the HDF5 library never comes back from one that was
+        damaged in some ways.
+
         Raises
         ------
         UserError
@@ -183,9 +188,25 @@ class Hdf5:
         import h5py
 
         found = self._find(name)
-        if getattr(found, "shape", None) != (1,) or h5py.check_vlen_dtype(found.dtype) != np.uint8:
+        if not isinstance(found, h5py.Dataset) or found.shape != (1,):
             return None
-        return bytes(found[0])
+        made, of_file = found.id.get_create_plist(), self._file.id.get_create_plist()
+        is_plain = made.get_nfilters() == 0 and of_file.get_sizes() == (8, 8) and not of_file.get_userblock()
+        try:
+            is_object = h5py.check_vlen_dtype(found.dtype) == np.uint8
+        except TypeError:  # of a type that NumPy has none for
+            return None
+        if not is_object or not is_plain:
+            return None
+        if found.chunks is None:
+            place = found.id.get_offset()
+        else:
+            place = found.id.get_chunk_info(0).byte_offset if found.id.get_num_chunks() else None
+        if place is None:
+            return None
+        with self.path.open("rb") as file:
+            n_bytes, address, index = struct.unpack("<IQI", _read_at(file, place, 16))
+            return _heap_object(file, address, index)[:n_bytes]
 
     def _find(self, name: str) -> Any:
         import h5py
@@ -248,3 +269,28 @@ def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
     return len(shape) == len(wanted) and all(
         n is None or n == there for n, there in zip(wanted, shape, strict=True)
     )
+
+
+def _read_at(file: BinaryIO, place: int, n_bytes: int) -> bytes:
+    file.seek(place)
+    content = file.read(n_bytes)
+    if len(content) < n_bytes:
+        raise ValueError("truncated file")
+    return content
+
+
+def _heap_object(file: BinaryIO, address: int, index: int) -> bytes:
+    """Object of a global heap collection: HDF5 File Format Specification 3.0, III.E."""
+    signature, version, size = struct.unpack("<4sB3xQ", _read_at(file, address, 16))
+    if signature != b"GCOL" or version != 1 or size > _LARGEST_HEAP:
+        raise ValueError("no heap where one is named")
+    content = _read_at(file, address, size)
+    at = 16
+    while at + 16 <= size:
+        number, length = struct.unpack_from("<H6xQ", content, at)
+        if number == index and at + 16 + length <= size:
+            return content[at + 16 : at + 16 + length]
+        if number == 0:  # the rest is free
+            break
+        at += 16 + length + -length % 8
+    raise ValueError("no object where one is named")

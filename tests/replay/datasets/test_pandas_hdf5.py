@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 pytest.importorskip("h5py", reason="needs the extra 'data'")
 
 import h5py
+from hypothesis import given
+from hypothesis import strategies as st
 from miniatures.things_fmri import store_object, write_frame
 
 from replay.datasets.hdf5 import open_hdf5
@@ -69,3 +72,19 @@ def test_other_files_are_refused(tmp_path: Path, groups: tuple[str, ...], text: 
             file[f"{group}/block0_items"] = np.arange(2)
     with open_hdf5(tmp_path / "some.h5") as opened, pytest.raises(UserError, match=f"holds {text}"):
         frame_blocks(opened)
+
+
+def test_a_damaged_heap_of_names_is_read_or_refused(tmp_path: Path) -> None:
+    """The HDF5 library reads some of these for ever."""
+    path = tmp_path / "some.h5"
+    write_frame(path, np.zeros((5, 3)))
+    whole = path.read_bytes()
+    heap = whole.index(b"GCOL")
+
+    @given(st.integers(heap, heap + 300), st.binary(min_size=1, max_size=8))
+    def damage(place: int, change: bytes) -> None:
+        path.write_bytes(whole[:place] + change + whole[place + len(change) :])
+        with suppress(UserError), open_hdf5(path) as file:
+            frame_blocks(file)
+
+    damage()
