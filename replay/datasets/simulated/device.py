@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
+from threadpoolctl import threadpool_limits
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,6 +36,15 @@ class Use(IntEnum):
     DISTURBANCES = 5
     TRAITS = 6
     SESSION = 7
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Give a context in which linear algebra has one thread: its rounding follows their number.
+
+    Where eigenvalues lie close together that decides which vectors stand for them, and so every sample.
+    """
+    limits: AbstractContextManager[None] = threadpool_limits(1, "blas")
+    return limits
 
 
 class Bank(Protocol):

@@ -166,7 +166,7 @@ class Fmri3tSettings(FmriSettings):
     title: ClassVar[str] = "fMRI at 3 T, TR 1.5 s, 2 mm"
     stream: ClassVar[int] = 0x3F
     rate_hz: float = Field(default=1 / 1.5, gt=0)
-    snr: float = Field(default=0.3, ge=0)
+    snr: float = Field(default=0.35, ge=0)
     voxel_mm: float = Field(default=2.0, ge=1, le=4)
     blur_mm: float = Field(default=1.5, ge=0)
     soa_s: float = Field(default=4.5, gt=0)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-_NEGLIGIBLE = 1e-3
+_NEGLIGIBLE = 3e-3
 """A neighbour's response that is this small a part of the window's own is left out."""
 
 _ROUNDING = 1e-12

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.datasets.simulated.device import Use
+from replay.datasets.simulated.device import Use, one_thread
 from replay.datasets.simulated.noise import BlockNoise
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class SessionBlocks:
         self._disturbances = None
         if settings.artefacts:
             rng = np.random.default_rng((device.stream, Use.DISTURBANCES, *seed))
-            self._disturbances = device.disturbances(rng, n_samples / device.rate_hz)
+            with one_thread():
+                self._disturbances = device.disturbances(rng, n_samples / device.rate_hz)
         self._block = lru_cache(maxsize=_KEPT_BLOCKS)(self._make)
 
     def read(self, start: int, stop: int) -> Array:
@@ -119,6 +120,12 @@ class SessionBlocks:
         return np.concatenate(parts, dtype=np.float64)
 
     def _make(self, index: int) -> NDArray[np.float32]:
+        with one_thread():
+            samples = self._sum(index)
+        samples.flags.writeable = False
+        return samples
+
+    def _sum(self, index: int) -> NDArray[np.float32]:
         device, size = self._device, len(self._device.blocks)
         first, stop = index * size, (index + 1) * size
         samples = self._noise.block(index)
@@ -130,7 +137,6 @@ class SessionBlocks:
                 if first - event.n_samples < event.start < stop:
                     _add(samples, event.start - first, event.samples())
         self._add_responses(samples, first)
-        samples.flags.writeable = False
         return samples
 
     def _add_responses(self, samples: NDArray[np.float32], first: int) -> None:

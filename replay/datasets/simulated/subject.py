@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from replay.datasets.simulated.device import PEOPLE, Use
+from replay.datasets.simulated.device import PEOPLE, Use, one_thread
 from replay.datasets.simulated.responses import ImageMap
 from replay.datasets.simulated.session import Responses, SessionBlocks
 from replay.recordings.recording import Markers, Recording
@@ -49,20 +49,8 @@ class SimulatedSubject:
     """
 
     def __init__(self, settings: SubjectSettings, population: NDArray[np.floating]) -> None:
-        typical: Array = np.asarray(population, dtype=np.float64)
-        self.settings = settings
-        self._map = ImageMap(
-            typical,
-            settings.nonlinearity,
-            settings.rotation_rad,
-            np.random.default_rng((PEOPLE, Use.SUBJECT, settings.seed, settings.subject)),
-        )
-        self.device = settings.device(self._map.rotation.shape[0])
-        self.channels = self.device.channels
-        patterns = self.device.image_patterns
-        scale = settings.snr * self.device.reference_sd / self._spread(typical)
-        self._patterns = patterns * (settings.coupling * scale)
-        self._evoked_maps = self.device.evoked_maps * settings.coupling
+        with one_thread():
+            self._build(settings, np.asarray(population, dtype=np.float64))
 
     @property
     def evoked(self) -> Array:
@@ -84,7 +72,8 @@ class SimulatedSubject:
             rng = np.random.default_rng((PEOPLE, Use.SESSION, settings.seed, settings.subject, number))
             gain *= float(np.exp(settings.session_gain_sd * rng.normal()))
             if settings.session_rotation_rad:
-                image_map = image_map.turned(settings.session_rotation_rad, rng)
+                with one_thread():
+                    image_map = image_map.turned(settings.session_rotation_rad, rng)
         return Responses(self.device, image_map, self._evoked_maps, self._patterns, gain)
 
     def response(self, embedding: NDArray[np.floating], latency_s: float = 0.0, gain: float = 1.0) -> Array:
@@ -175,6 +164,21 @@ class SimulatedSubject:
             subject=subject,
             session=f"{session:02d}",
         )
+
+    def _build(self, settings: SubjectSettings, typical: Array) -> None:
+        self.settings = settings
+        self._map = ImageMap(
+            typical,
+            settings.nonlinearity,
+            settings.rotation_rad,
+            np.random.default_rng((PEOPLE, Use.SUBJECT, settings.seed, settings.subject)),
+        )
+        self.device = settings.device(self._map.rotation.shape[0])
+        self.channels = self.device.channels
+        patterns = self.device.image_patterns
+        scale = settings.snr * self.device.reference_sd / self._spread(typical)
+        self._patterns = patterns * (settings.coupling * scale)
+        self._evoked_maps = self.device.evoked_maps * settings.coupling
 
     def _time_s(self) -> Array:
         return np.arange(self.device.n_response) / self.device.rate_hz

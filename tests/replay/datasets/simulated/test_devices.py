@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from replay.datasets.simulated import (
     EegSettings,
@@ -54,6 +55,16 @@ def test_any_order_and_size_of_reading_gives_the_same_bytes(
     for _ in range(2):
         start, stop = sorted(data.draw(st.tuples(place, place)))
         np.testing.assert_array_equal(recording.read(start, stop), samples[start:stop])
+
+
+@each_device
+def test_threads_of_linear_algebra_leave_no_trace(device: type[SubjectSettings]) -> None:
+    def some_bytes(n_threads: int) -> bytes:
+        with threadpool_limits(n_threads, "blas"):
+            recording = record(device(), 4, 10 / device().rate_hz)
+            return recording.read(0, 50).tobytes()
+
+    assert some_bytes(1) == some_bytes(2)
 
 
 @each_device
