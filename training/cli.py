@@ -1,10 +1,11 @@
-"""``rtdecode train``: prepare recordings, fit a linear decoder, score it."""
+"""``rtdecode train``: prepare recordings, fit a decoder, score it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -13,11 +14,18 @@ from rich.table import Table
 from replay.trials import TrialSet
 from rtdecode.errors import UserError
 from training.config import TrainConfig
+from training.deep.settings import DECODER
 from training.evaluate import Scores, evaluate, leave_one_out, mean_scores
 from training.export import check_antialias, check_repair, export, read_decoder
-from training.fit import fit, split_hash, with_targets
+from training.fit import Fitted, LinearSettings, split_hash, with_targets
+from training.model import check_installed, fit_model
 from training.study import prepare_study, print_table, progress_console, remark, shown_progress, write_json
 from training.targets import Targets, embed_stimuli, one_hot
+
+if TYPE_CHECKING:
+    from rtdecode.contracts import DecoderManifest
+    from training.deep.fit import DeepFitted
+    from training.model import FittedDecoder
 
 _config = click.argument("config", type=click.Path(path_type=Path))
 _json = click.option(
@@ -49,34 +57,39 @@ def prepare_command(config: Path, json_path: Path | None) -> None:
 @_config
 @_json
 def fit_command(config: Path, json_path: Path | None) -> None:
-    """Fit a linear decoder on the training trials and export it to one ONNX file."""
+    """Fit a decoder on the training trials and export it to one ONNX file, or one for each person."""
     settings = TrainConfig.load(config)
     trials = _open_trials(settings)
     check_antialias(trials.signal)
     check_repair(trials.signal, settings.missing.max)
     train_part, test = settings.split.parts(trials.trials)
+    if not isinstance(settings.model, LinearSettings):
+        check_installed()
     targets = _targets(settings)
-    with progress_console.status("Fitting"):
-        fitted = fit(trials.select(train_part), targets, settings.model)
+    if isinstance(settings.model, LinearSettings):
+        with progress_console.status("Fitting"):
+            fitted = fit_model(trials.select(train_part), targets, settings.model)
+    else:
+        with shown_progress("Fitting") as progress:
+            fitted = fit_model(
+                trials.select(train_part), targets, settings.model, settings.fit_folder, progress
+            )
     left_out = dict(fitted.left_out)
     if n_neither := int(np.count_nonzero(~train_part & ~test)):
         left_out["neither train nor test in the split"] = n_neither
-    manifest = export(
-        fitted,
-        settings.decoder_path,
-        name=settings.name,
-        dataset=settings.origin or settings.name,
-        max_missing=settings.missing.max,
-    )
+    manifests = _export(settings, fitted)
+    manifest = next(iter(manifests.values()))
     validation = manifest.validation
-    chosen = Counter(fitted.penalties.tolist())
+    details, shown = _course(fitted)
     table = Table("", "", title=f"{settings.name}: fit", show_header=False)
     table.add_row("training trials", f"{len(fitted.trials)} in {fitted.trials.hours:.2f} h")
     table.add_row("folds", fitted.fold_rule)
-    table.add_row("penalties", ", ".join(f"{p:g} ({n})" for p, n in sorted(chosen.items())))
+    for what, text in shown.items():
+        table.add_row(what, text)
     for name, value in (validation.scores if validation else {}).items():
         table.add_row(name, f"{value:.3g}")
-    table.add_row("decoder", str(settings.decoder_path))
+    for path in manifests:
+        table.add_row("decoder", str(path))
     print_table(table)
     for reason, n in left_out.items():
         remark(f"{n} trials left out: {reason}")
@@ -85,18 +98,56 @@ def fit_command(config: Path, json_path: Path | None) -> None:
     write_json(
         json_path,
         {
-            "decoder": str(settings.decoder_path),
+            "decoder": str(next(iter(manifests))),
+            "decoders": [str(path) for path in manifests],
             "n_trials": len(fitted.trials),
             "left_out": left_out,
             "hours": fitted.trials.hours,
             "fold_rule": fitted.fold_rule,
-            "penalties": {f"{penalty:g}": n for penalty, n in sorted(chosen.items())},
+            **details,
             "scores": validation.scores if validation else {},
             "warnings": list(fitted.warnings),
             "split_sha256": manifest.provenance.split_sha256,
             "simulated": manifest.simulated,
         },
     )
+
+
+def _export(settings: TrainConfig, fitted: Fitted | DeepFitted) -> dict[Path, DecoderManifest]:
+    """Write the decoder, one file for each person that it knows apart."""
+    dataset = settings.origin or settings.name
+    if isinstance(fitted, Fitted):
+        manifest = export(
+            fitted,
+            settings.decoder_path,
+            name=settings.name,
+            dataset=dataset,
+            max_missing=settings.missing.max,
+        )
+        return {settings.decoder_path: manifest}
+    from training.deep.export import export_deep
+
+    written = {}
+    for subject in fitted.decoder.subjects:
+        path = settings.decoder_path_of(subject, fitted.decoder.subjects)
+        written[path] = export_deep(
+            fitted, path, name=path.stem, dataset=dataset, subject=subject, max_missing=settings.missing.max
+        )
+    return written
+
+
+def _course(fitted: Fitted | DeepFitted) -> tuple[dict[str, Any], dict[str, str]]:
+    """How the fit went, for machines and for people."""
+    if isinstance(fitted, Fitted):
+        chosen = sorted(Counter(fitted.penalties.tolist()).items())
+        return {"penalties": {f"{penalty:g}": n for penalty, n in chosen}}, {
+            "penalties": ", ".join(f"{penalty:g} ({n})" for penalty, n in chosen)
+        }
+    n, best = len(fitted.curve), fitted.best_epoch
+    shown = {"epochs": f"{n}, the best one {best}"}
+    if fitted.resumed_after:
+        shown["gone on"] = f"after epoch {fitted.resumed_after} of an interrupted fit"
+    return {"epochs": n, "best_epoch": best, "resumed_after": fitted.resumed_after}, shown
 
 
 @train.command("evaluate")
@@ -107,12 +158,13 @@ def evaluate_command(config: Path, json_path: Path | None) -> None:
     settings = TrainConfig.load(config)
     trials = _open_trials(settings)
     targets = _targets(settings)
-    folds: list[tuple[str, Scores]] = []
+    by_head: dict[str, Scores] = {}
     if settings.split.leave_one_out is not None:
         with progress_console.status("Fitting on all but one"):
             folds = list(leave_one_out(trials, targets, settings.model, settings.split.leave_one_out))
     else:
-        folds = [("test", _score_test(settings, trials, targets))]
+        by_head = _score_test(settings, trials, targets)
+        folds = [("test", next(iter(by_head.values())))]
     mean = mean_scores([scores for _, scores in folds])
     table = Table("held out", "trials", "gallery", *mean, title=f"{settings.name}: test trials")
     for name, scores in folds:
@@ -123,6 +175,10 @@ def evaluate_command(config: Path, json_path: Path | None) -> None:
         table.add_section()
         table.add_row("mean", "", "", *(f"{value:.3f}" for value in mean.values()))
     print_table(table)
+    for head, scores in list(by_head.items())[1:]:
+        remark(
+            f"head {head}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.numbers().items())
+        )
     if contrast := folds[0][1].contrast:
         remark(f"auc: {contrast[0]} (positive) against {contrast[1]}")
     write_json(
@@ -132,22 +188,40 @@ def evaluate_command(config: Path, json_path: Path | None) -> None:
             "n_test": sum(scores.n_test for _, scores in folds),
             **mean,
             "folds": [{"held_out": name, **asdict(scores)} for name, scores in folds],
+            "heads": {head: scores.numbers() for head, scores in by_head.items()},
         },
     )
 
 
-def _score_test(settings: TrainConfig, trials: TrialSet, targets: Targets) -> Scores:
-    if not settings.decoder_path.is_file():
-        raise UserError(f"no decoder at {settings.decoder_path}: run 'rtdecode train fit' first")
-    decoder, manifest = read_decoder(settings.decoder_path)
+def _score_test(settings: TrainConfig, trials: TrialSet, targets: Targets) -> dict[str, Scores]:
+    """Scores by head."""
+    if isinstance(settings.model, LinearSettings):
+        path = settings.decoder_path
+        if not path.is_file():
+            raise UserError(f"no decoder at {path}: run 'rtdecode train fit' first")
+        decoder, manifest = read_decoder(path)
+        fitted_on = manifest.provenance.split_sha256
+        decoders: dict[str, FittedDecoder] = {decoder.head.name: decoder}
+    else:
+        check_installed()
+        from training.deep.decoder import DeepDecoder
+
+        path = settings.fit_folder / DECODER
+        deep = DeepDecoder.load(path)
+        # A decoder that started from another one has its sizes, whatever is said here.
+        aside = {"network"} if settings.model.start_from else None
+        if deep.model.model_dump(exclude=aside) != settings.model.model_dump(exclude=aside):
+            raise UserError(f"{path} was fitted with another [model]: run 'rtdecode train fit' again")
+        fitted_on = deep.split_sha256
+        decoders = {head.name: deep.with_head_first(head.name) for head in deep.heads}
     train_part, test = settings.split.parts(trials.trials)
     train_trials, _ = with_targets(trials.select(train_part), targets)
-    if manifest.provenance.split_sha256 != split_hash(train_trials.trials):
+    if fitted_on != split_hash(train_trials.trials):
         raise UserError(
-            f"{settings.decoder_path} was fitted on other trials than the training trials of this split: "
+            f"{path} was fitted on other trials than the training trials of this split: "
             "run 'rtdecode train fit' again"
         )
-    return evaluate(decoder, trials.select(test), targets)
+    return {head: evaluate(decoder, trials.select(test), targets) for head, decoder in decoders.items()}
 
 
 def _open_trials(settings: TrainConfig) -> TrialSet:

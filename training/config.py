@@ -23,9 +23,12 @@ from rtdecode.config import FileSettings
 from rtdecode.errors import UserError
 from rtdecode.stimuli import StimulusTable
 from training.fit import LinearSettings
+from training.model import ModelSettings
 from training.prepare import SignalSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import pandas as pd
 
     from replay.datasets.dataset import Content
@@ -347,6 +350,7 @@ class TrainConfig(FileSettings):
         "dataset.mask",
         "bids.root",
         "markers.table",
+        "model.start_from",
     )
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -359,7 +363,7 @@ class TrainConfig(FileSettings):
     markers: MarkerTable
     signal: SignalSettings
     targets: TargetSettings = TargetSettings()
-    model: LinearSettings = LinearSettings()
+    model: ModelSettings = LinearSettings()
     split: SplitSettings
     missing: MissingSettings = MissingSettings()
 
@@ -387,6 +391,17 @@ class TrainConfig(FileSettings):
     def decoder_path(self) -> Path:
         """The exported decoder."""
         return self.output / f"{self.name}.onnx"
+
+    @property
+    def fit_folder(self) -> Path:
+        """What the fit of a deep decoder leaves."""
+        return self.output / f"{self.name}.fit"
+
+    def decoder_path_of(self, subject: str, subjects: Collection[str]) -> Path:
+        """One person's exported decoder; the person is in its name where there are several."""
+        if len(subjects) < 2:
+            return self.decoder_path
+        return self.output / f"{self.name}-{subject}.onnx"
 
     @property
     def stream_delay_s(self) -> float:

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from rtdecode.errors import UserError
-from training.fit import LinearSettings, fit, with_targets
+from training.fit import with_targets
 from training.metrics import auc, pearson, prototype_contrast, top_k, truth_ranks
+from training.model import fit_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from replay.trials import TrialSet
-    from training.fit import LinearDecoder
+    from training.deep.settings import FmriModel, MeegModel
+    from training.fit import LinearSettings
+    from training.model import FittedDecoder
     from training.targets import Targets
 
 
@@ -54,7 +57,7 @@ class Scores:
         return {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
 
 
-def evaluate(decoder: LinearDecoder, trials: TrialSet, targets: Targets) -> Scores:
+def evaluate(decoder: FittedDecoder, trials: TrialSet, targets: Targets) -> Scores:
     """Score a decoder on test trials.
 
     Parameters
@@ -83,7 +86,7 @@ def evaluate(decoder: LinearDecoder, trials: TrialSet, targets: Targets) -> Scor
 
 
 def score(
-    predictions: np.ndarray, stimulus_ids: Sequence[str], targets: Targets, decoder: LinearDecoder
+    predictions: np.ndarray, stimulus_ids: Sequence[str], targets: Targets, decoder: FittedDecoder
 ) -> Scores:
     """Score predictions ``(n, dim)`` of trials of these stimuli; see :func:`evaluate`."""
     shown = set(stimulus_ids)
@@ -112,7 +115,7 @@ def score(
 def leave_one_out(
     trials: TrialSet,
     targets: Targets,
-    settings: LinearSettings | None = None,
+    settings: LinearSettings | MeegModel | FmriModel | None = None,
     by: Literal["run", "session"] = "run",
 ) -> Iterator[tuple[str, Scores]]:
     """Fit on all runs (or sessions) but one and score that one, for each in turn.
@@ -139,7 +142,7 @@ def leave_one_out(
         name = "/".join(
             str(held_out.trials[level].iloc[0]) for level in levels if held_out.trials[level].iloc[0]
         )
-        fitted = fit(trials.select(group != index), targets, settings)
+        fitted = fit_model(trials.select(group != index), targets, settings)
         yield name, evaluate(fitted.decoder, held_out, targets)
 
 

@@ -23,8 +23,9 @@ from rtdecode.signal.resampling import Resampler
 from training.fit import LinearDecoder, baseline_weights, split_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from replay.trials import TrialSet
     from rtdecode.contracts import Head, Scaling, SignalContract
     from training.fit import Fitted
 
@@ -83,37 +84,91 @@ def export(
         If a number is not finite, the front end lets alias, channels cannot be rebuilt, there is no native
         window to check on, the graph differs from the fit, or the file cannot be written.
     """
-    path, decoder = Path(path), fitted.decoder
-    check_antialias(decoder.signal)
-    check_repair(decoder.signal, max_missing)
+    decoder = fitted.decoder
     for what in ("weights", "bias", "center", "scale"):
-        if not np.isfinite(getattr(decoder, what)).all():
-            raise UserError(
-                f"the decoder's {what} hold NaN or infinity: look for broken trials, and fit again"
-            )
-    model = build_graph(decoder)
-    difference = _difference_sd(model, fitted)
-    if validation is None:
-        validation = Validation(
+        check_finite(what, getattr(decoder, what))
+    return write_decoder(
+        path,
+        build_graph(decoder),
+        fitted.trials,
+        decoder.signal,
+        decoder.scaling,
+        {decoder.head: decoder},
+        name=name,
+        max_missing=max_missing,
+        provenance=provenance(fitted.trials, dataset, "ridge", fitted.fold_rule),
+        validation=validation
+        or Validation(
             split="cross-validation of the training trials",
             n_trials=len(fitted.trials),
             scores={} if fitted.r2 is None else {"r2": fitted.r2},
-        )
+        ),
+    )
+
+
+def write_decoder(
+    path: Path | str,
+    model: onnx.ModelProto,
+    trials: TrialSet,
+    signal: SignalContract,
+    scaling: Scaling,
+    heads: Mapping[Head, Callable[[np.ndarray], np.ndarray]],
+    *,
+    name: str,
+    max_missing: int,
+    provenance: Provenance,
+    validation: Validation,
+) -> DecoderManifest:
+    """Check a graph against the fit that it comes from, and write it with its manifest.
+
+    Parameters
+    ----------
+    path, name, max_missing
+        See :func:`export`.
+    model
+        From native-rate windows to the heads.
+    trials
+        Training trials, some with native windows.
+    signal, scaling, provenance, validation
+        For the manifest.
+    heads
+        The outputs, and what the fit says of windows ``(n, n_times, n_channels)`` there.
+
+    Raises
+    ------
+    UserError
+        See :func:`export`.
+    """
+    check_antialias(signal)
+    check_repair(signal, max_missing)
+    difference = _difference_sd(model, trials, heads)
     manifest = DecoderManifest(
         name=name,
-        signal=decoder.signal,
-        scaling=decoder.scaling,
+        signal=signal,
+        scaling=scaling,
         on_missing="repair" if max_missing else "refuse",
         max_missing=max_missing,
-        heads=(decoder.head,),
-        provenance=_provenance(fitted, dataset),
+        heads=tuple(heads),
+        provenance=provenance,
         validation=validation.model_copy(update={"scores": {**validation.scores, PARITY: difference}}),
-        simulated=fitted.trials.simulated,
+        simulated=trials.simulated,
     )
     helper.set_model_props(model, {MANIFEST_KEY: manifest.model_dump_json()})
     onnx.checker.check_model(model, full_check=True)
-    write_file(path, model.SerializeToString())
+    write_file(Path(path), model.SerializeToString())
     return manifest
+
+
+def check_finite(what: str, numbers: np.ndarray) -> None:
+    """Refuse a decoder that would answer nothing.
+
+    Raises
+    ------
+    UserError
+        If one of its numbers is NaN or infinite.
+    """
+    if not np.isfinite(numbers).all():
+        raise UserError(f"the decoder's {what} hold NaN or infinity: look for broken trials, and fit again")
 
 
 def read_decoder(path: Path | str) -> tuple[LinearDecoder, DecoderManifest]:
@@ -295,12 +350,14 @@ def as_model(
     )
 
 
-def _difference_sd(model: onnx.ModelProto, fitted: Fitted) -> float:
+def _difference_sd(
+    model: onnx.ModelProto, trials: TrialSet, heads: Mapping[Head, Callable[[np.ndarray], np.ndarray]]
+) -> float:
     """Largest difference between graph and fit on real training windows, in SD of the targets."""
-    rows, native = fitted.trials.native_windows()
+    rows, native = trials.native_windows()
     if not len(rows):
         raise UserError(
-            f"{fitted.trials.path} keeps no native windows of the training trials to check the decoder on: "
+            f"{trials.path} keeps no native windows of the training trials to check the decoder on: "
             "prepare the recordings again"
         )
     options = onnxruntime.SessionOptions()
@@ -309,14 +366,16 @@ def _difference_sd(model: onnx.ModelProto, fitted: Fitted) -> float:
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     feed = {WINDOW_INPUT: native}
-    if fitted.decoder.signal.resampling.shift_residual:
-        residual_us = fitted.trials.trials["residual_us"].to_numpy(np.float64, na_value=0.0)
+    if trials.signal.resampling.shift_residual:
+        residual_us = trials.trials["residual_us"].to_numpy(np.float64, na_value=0.0)
         feed[RESIDUAL_INPUT] = (1e-6 * residual_us[rows]).astype(np.float32)
-    (found,) = session.run(None, feed)
-    expected = fitted.decoder(fitted.trials.windows(rows))
-    sd = np.array(fitted.decoder.head.target_sd)
-    difference = np.abs(found - expected) / np.where(sd > 0, sd, 1.0)
-    largest = float(difference.max())
+    windows = trials.windows(rows)
+    largest = 0.0
+    for found, (head, fit) in zip(
+        session.run([head.name for head in heads], feed), heads.items(), strict=True
+    ):
+        sd = np.array(head.target_sd)
+        largest = max(largest, float((np.abs(found - fit(windows)) / np.where(sd > 0, sd, 1.0)).max()))
     if not largest <= MAX_PARITY_SD:
         raise UserError(
             f"the ONNX graph differs from the fit by {largest:.1e} SD, more than {MAX_PARITY_SD:g}: "
@@ -325,20 +384,22 @@ def _difference_sd(model: onnx.ModelProto, fitted: Fitted) -> float:
     return largest
 
 
-def _provenance(fitted: Fitted, dataset: str) -> Provenance:
-    trials = fitted.trials
+def provenance(
+    trials: TrialSet, dataset: str, model: str, fold_rule: str, packages: Sequence[str] = ()
+) -> Provenance:
+    """Where a decoder of these trials comes from; ``packages`` are those that fitted it besides the usual."""
     return Provenance(
         dataset=dataset,
         subjects=tuple(sorted(name for name in trials.trials["subject"].unique() if name)),
         split_sha256=split_hash(trials.trials),
         n_trials=len(trials),
         hours=trials.hours,
-        model="ridge",
-        fold_rule=fitted.fold_rule,
+        model=model,
+        fold_rule=fold_rule,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         versions={
             "python": platform.python_version(),
-            **{package: version(package) for package in ("rtdecode", "numpy", "scipy", "onnx")},
+            **{package: version(package) for package in ("rtdecode", "numpy", "scipy", "onnx", *packages)},
         },
         marker_delay_s=trials.extras.get("marker_delay_s", 0.0),
         stream_delay_s=trials.extras.get("stream_delay_s", 0.0),

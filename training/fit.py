@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +34,8 @@ class LinearSettings(BaseModel):
 
     Parameters
     ----------
+    kind
+        Tells it from the deep decoders, see :mod:`training.deep.settings`.
     penalties
         Grid of ridge penalties, for inputs scaled to about unit spread and targets to unit variance.
     per_target
@@ -52,6 +54,7 @@ class LinearSettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    kind: Literal["linear"] = "linear"
     penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=tuple(float(f"{penalty:.3g}") for penalty in np.logspace(1, 8, 15)), min_length=1
     )
@@ -175,8 +178,7 @@ def fit(trials: TrialSet, targets: Targets, settings: LinearSettings | None = No
             f"{len(trials)} training trials have a target: check that the marker table's stimuli have images"
         )
     y = targets.of(trials.trials["stimulus_id"]).astype(np.float64)
-    target_mean, target_sd = y.mean(axis=0), np.where(np.ptp(y, axis=0) > 0, y.std(axis=0), 0.0)
-    standardised = (y - target_mean) / np.where(target_sd > 0, target_sd, 1.0)
+    standardised, target_mean, target_sd = standardise_targets(y)
 
     x = trials.windows()
     subtract_baseline(x, baseline_weights(trials.signal, settings.baseline_s))
@@ -254,6 +256,12 @@ def with_targets(trials: TrialSet, targets: Targets) -> tuple[TrialSet, dict[str
         "stimulus without target": int((~known & stimulus.notna().to_numpy()).sum()),
     }
     return trials.select(known), {reason: n for reason, n in reasons.items() if n}
+
+
+def standardise_targets(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets ``(n, dim)`` with mean 0 and SD 1, their mean and their SD; the SD of a constant one is 0."""
+    mean, sd = y.mean(axis=0), np.where(np.ptp(y, axis=0) > 0, y.std(axis=0), 0.0)
+    return (y - mean) / np.where(sd > 0, sd, 1.0), mean, sd
 
 
 def split_hash(trials: pd.DataFrame) -> str:

@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-class LossSettings(BaseModel):
-    """``[model.loss]``: weight * contrast + (1 - weight) * MSE.
-
-    Parameters
-    ----------
-    contrast
-        ``clip`` (softmax over the batch) or ``siglip`` (each pair for itself).
-    weight
-        Of the contrastive part; the study chose .75 on validation data.
-    symmetric
-        CLIP: also from images to brains; else from brains to images alone.
-    normalise
-        Which side is brought to unit length for the contrast: both (cosine), or the images' alone.
-    temperature
-        Where the learned temperature starts.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    contrast: Literal["clip", "siglip"] = "clip"
-    weight: float = Field(default=0.75, ge=0, le=1)
-    symmetric: bool = True
-    normalise: Literal["both", "images"] = "both"
-    temperature: float = Field(default=0.07, gt=0)
+    from training.networks.settings import LossSettings
 
 
 class DecodingLoss(nn.Module):

@@ -66,6 +66,7 @@ def make_trials(tmp_path: Path) -> MakeTrials:
         *,
         windows: np.ndarray | None = None,
         runs: list[str] | None = None,
+        subjects: list[str] | None = None,
         n_channels: int = 4,
         resample_hz: float = 50.0,
         lowpass_hz: float | None = 10.0,
@@ -99,7 +100,7 @@ def make_trials(tmp_path: Path) -> MakeTrials:
             for index, (stimulus, native) in enumerate(zip(stimuli, windows, strict=True)):
                 run = runs[index] if runs else "1"
                 trial = {
-                    "subject": "s",
+                    "subject": subjects[index] if subjects else "s",
                     "session": "",
                     "run": run,
                     "onset_sample": soa * index,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,3 +219,78 @@ def test_categories_need_no_images_and_a_window_may_be_decoded_as_one(study: Pat
     assert _run(study, "evaluate")["top1"] > 0.8
     (head,) = Decoder(study / "out" / "study.onnx").manifest.heads
     assert (head.space.encoder, head.space.dim) == ("one-hot", 2)
+
+
+DEEP = """
+[model]
+kind = "fmri"
+max_epochs = 3
+batch = 16
+network = { n_hidden = 8 }
+
+[split]"""
+
+
+def deep_study(study: Path, **changes: str) -> None:
+    text = CONFIG.replace("[model]\npenalties = [1.0, 100.0, 10000.0]\n\n[split]", DEEP)
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (study / "study.toml").write_text(text)
+
+
+def test_a_deep_decoder_is_fitted_exported_and_scored(study: Path) -> None:
+    pytest.importorskip("lightning", reason="needs the extra 'train'")
+    deep_study(study)
+    _run(study, "prepare")
+    fitted = _run(study, "fit")
+    assert fitted["n_trials"] == 58
+    assert fitted["fold_rule"].startswith("best epoch on the last fold, by run: 2 runs in 2 folds")
+    assert fitted["epochs"] == 3
+    assert 1 <= fitted["best_epoch"] <= 3
+    assert fitted["scores"]["parity_max_abs_diff_sd"] < 1e-4
+    manifest = Decoder(study / "out" / "study.onnx").manifest
+    assert [head.name for head in manifest.heads] == ["retrieval", "reconstruction"]
+    assert sorted(path.name for path in (study / "out" / "study.fit").iterdir()) == [
+        "curve.csv",
+        "decoder.safetensors",
+    ]
+    scores = _run(study, "evaluate")
+    assert scores["n_test"] == 29
+    assert scores["heads"].keys() == {"retrieval", "reconstruction"}
+    assert scores["auc"] == scores["heads"]["retrieval"]["auc"]
+
+    deep_study(study, **{"max_epochs = 3": "max_epochs = 2"})
+    with pytest.raises(UserError, match=r"was fitted with another \[model\]: run 'rtdecode train fit' again"):
+        _run(study, "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"fmri"', '"mlp"', "model: kind must be one of linear, meeg, fmri, not 'mlp'"),
+        ('"fmri"', '"linear"', "model.max_epochs: unknown key"),
+        ("n_hidden = 8", "n_hidden = 0", "model.network.n_hidden: "),
+        ("max_epochs = 3", "penalties = [1.0]", "model.penalties: unknown key"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_told(study: Path, old: str, new: str, told: str) -> None:
+    deep_study(study, **{old: new})
+    with pytest.raises(UserError) as error:
+        _run(study, "prepare")
+    assert told in str(error.value)
+
+
+def test_what_a_deep_decoder_lacks_is_told(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lightning", reason="needs the extra 'train'")
+    deep_study(study, **{'"fmri"': '"meeg"', "network = { n_hidden = 8 }": ""})
+    _run(study, "prepare")
+    with pytest.raises(UserError, match="no sensor position of Cz, Pz"):
+        _run(study, "fit")
+    with pytest.raises(UserError, match="no deep decoder at"):
+        _run(study, "evaluate")
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    for command in ("fit", "evaluate"):
+        with pytest.raises(UserError, match="needs the extra train; install it: uv sync --extra train"):
+            _run(study, command)
+    assert not (study / "out" / "study.onnx").exists()

@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
-from training.losses import DecodingLoss, LossSettings, clip_loss, siglip_loss  # noqa: E402
+from training.losses import DecodingLoss, clip_loss, siglip_loss  # noqa: E402
+from training.networks.settings import LossSettings  # noqa: E402
 
 
 def batch(n: int = 6, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,9 +25,11 @@ from rtdecode.contracts import (
 )
 from rtdecode.decoder import MANIFEST_KEY
 from rtdecode.output import write_file
-from training.bench.deep import deep_graph
+from training.bench.deep import random_meeg
+from training.deep.graph import deep_graph
 from training.export import build_graph
 from training.fit import LinearDecoder
+from training.networks.settings import MeegSettings
 from training.prepare import SignalSettings
 
 if TYPE_CHECKING:
@@ -110,7 +112,10 @@ def write_deep(path: Path, n_channels: int, rate_hz: float) -> DecoderManifest:
         _head("reconstruction", HeadRole.RECONSTRUCTION, _HEAD_DIM),
     ]
     center, scale = np.zeros(n_channels, np.float32), np.full(n_channels, 1e-13, np.float32)
-    return _write(path, deep_graph(signal, _SCALING, center, scale, heads), signal, heads, "deep")
+    network = random_meeg(
+        MeegSettings(), n_channels, signal.resampling.n_times, {h.name: _HEAD_DIM for h in heads}
+    )
+    return _write(path, deep_graph(network, signal, _SCALING, center, scale, heads), signal, heads, "deep")
 
 
 def _head(name: str, role: HeadRole, dim: int) -> Head:

@@ -7,31 +7,15 @@ layer for each volume of the window, a learned mean over volumes, linear heads.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-
-class FmriSettings(BaseModel):
-    """Sizes of the network.
-
-    Parameters
-    ----------
-    n_hidden
-        Dimension that each subject's voxels are mapped to, and of all that follows.
-    dropout
-        Share of the hidden numbers that a training step leaves out.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    kind: Literal["fmri"] = "fmri"
-    n_hidden: int = Field(default=1024, gt=0)
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+    from training.networks.settings import FmriSettings
 
 
 class FmriNetwork(nn.Module):

@@ -7,10 +7,9 @@ heads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn import functional
 
@@ -19,37 +18,7 @@ from training.networks.sensors import SpatialAttention, SubjectLayer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-class MeegSettings(BaseModel):
-    """Sizes of the network; the defaults are the study's.
-
-    Parameters
-    ----------
-    n_virtual
-        Virtual channels that attention makes of the sensors.
-    n_fourier
-        Real Fourier coefficients of each virtual channel's attention.
-    sensor_dropout
-        Radius of the patch of sensors that is left out in each training step, on a map of side 1.
-    n_hidden
-        Channels of the convolutional blocks.
-    kernel
-        Width of their kernels, odd.
-    dilations
-        One tuple a block: a convolution of each dilation.
-    n_features
-        What the heads read.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    kind: Literal["meeg"] = "meeg"
-    n_virtual: int = Field(default=270, gt=0)
-    n_fourier: int = Field(default=2048, gt=1)
-    sensor_dropout: float = Field(default=0.2, ge=0, lt=1)
-    n_hidden: int = Field(default=320, gt=0)
-    kernel: int = Field(default=3, gt=0)
-    dilations: tuple[tuple[int, ...], ...] = ((1, 2), (4, 8))
-    n_features: int = Field(default=2048, gt=0)
+    from training.networks.settings import MeegSettings
 
 
 class MeegNetwork(nn.Module):

@@ -34,7 +34,9 @@ def test_the_ridge_decoder_is_one_that_the_service_takes(ridge: Path) -> None:
     assert decoder.manifest.simulated
 
 
-def test_the_deep_decoder_has_the_published_number_of_weights(tmp_path: Path) -> None:
+def test_the_deep_decoder_has_the_published_module_s_weights_its_linear_maps_folded(
+    tmp_path: Path,
+) -> None:
     write_deep(tmp_path / "deep.onnx", 272, 1200.0)
     decoder = Decoder(tmp_path / "deep.onnx")
     signal = decoder.manifest.signal
@@ -53,7 +55,9 @@ def test_the_deep_decoder_has_the_published_number_of_weights(tmp_path: Path) ->
         for tensor in graph.initializer
         if tensor.name.startswith("constant_") and tensor.dims
     )
-    # Of the 6,424,472 with four subjects and one head: three subjects, the attention over positions, and
-    # batch normalisation are folded or left out; the attention's matrix and a head come in.
-    attention, subject, head, norms = 2048 * 270, 270 * 270, 2048 * 768 + 768, 4 * 2 * 320
-    assert found == 6_424_472 - attention - 3 * subject - norms - 1 + 270 * 272 + head
+    # Of the 6,424,472 with four subjects and one head, the blocks, the widening and the mean over time stand
+    # as they are but for batch normalisation and the offset of the mean; attention, mixing and subject are
+    # one matrix, and so are features and head, of which there are two. What follows is mean and SD.
+    front, features, head = 2048 * 270 + 270 * 270 + 270 + 4 * 270 * 270, 640 * 2048 + 2048, 2048 * 768 + 768
+    kept = 6_424_472 - front - features - head - 4 * 2 * 320 - 1
+    assert found == kept + (270 * 272 + 270) + 2 * (640 * 768 + 768) + 2 * 2 * 768

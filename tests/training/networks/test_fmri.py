@@ -4,7 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
-from training.networks.fmri import FmriNetwork, FmriSettings  # noqa: E402
+from training.networks.fmri import FmriNetwork  # noqa: E402
+from training.networks.settings import FmriSettings  # noqa: E402
 
 
 def test_each_subject_has_voxels_of_its_own() -> None:

@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'train'")
 
-from training.networks.meeg import MeegNetwork, MeegSettings  # noqa: E402
+from training.networks.meeg import MeegNetwork  # noqa: E402
+from training.networks.settings import MeegSettings  # noqa: E402
 
 SMALL = MeegSettings(n_virtual=6, n_fourier=32, n_hidden=8, n_features=10)
 
