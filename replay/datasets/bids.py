@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from replay.datasets.dataset import Content, Form, Stimulus, Variant, stimulus_table
+from replay.datasets.onsets import onset_markers
 from replay.datasets.survey import Survey
-from replay.recordings import Markers, read_recording
+from replay.recordings import read_recording
 from replay.recordings.mne_raw import channels_as_said
 from rtdecode.contracts import Contract
 from rtdecode.errors import UserError, shorten
-from rtdecode.signal.alignment import nearest_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -174,16 +174,13 @@ def _read(survey: Survey, path: Any, columns: EventColumns, units: str | None) -
     rows = table.rows[~table.rows[columns.stimulus].str.strip().isin(_NOTHING)]
     onsets_s = pd.to_numeric(rows["onset"], errors="coerce").to_numpy(np.float64)
     stimuli = [_stimulus(row, columns) for _, row in rows.iterrows()]
-    samples = [nearest_whole(onset_s * recording.rate_hz) for onset_s in np.nan_to_num(onsets_s, nan=-1.0)]
-    inside = [index for index, sample in enumerate(samples) if 0 <= sample < recording.n_samples]
-    n_lost = table.n_broken + table.ends_within_row + len(rows) - len(inside)
+    markers = onset_markers(recording, onsets_s, [one.stimulus_id for one in stimuli])
+    n_lost = table.n_broken + table.ends_within_row + len(rows) - len(markers)
     return _Part(
         recording=replace(
             recording,
             channels=channels_as_said(recording.channels, said),
-            markers=Markers.in_order(
-                [samples[index] for index in inside], [stimuli[index].stimulus_id for index in inside]
-            ),
+            markers=markers,
             subject=path.subject,
             session=path.session or "",
             run=path.run or "",

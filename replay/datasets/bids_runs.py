@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from replay.datasets.onsets import onset_markers
 from replay.datasets.report import Kind
-from replay.recordings import Markers
 from replay.recordings.nifti import check_nifti
-from rtdecode.signal.alignment import nearest_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,14 +157,7 @@ class BidsRun:
             If they cannot be opened.
         """
         recording = files.recording(self.bold)
-        samples, kept, residuals_us = [], [], []
-        for onset_s, label in zip(self.onsets_s(rows).tolist(), labels, strict=True):
-            sample = nearest_whole(onset_s * recording.rate_hz) if math.isfinite(onset_s) else -1
-            if 0 <= sample < recording.n_samples:
-                samples.append(sample)
-                kept.append(label)
-                residuals_us.append(1e6 * (onset_s - sample / recording.rate_hz))
-        markers = Markers.in_order(samples, kept, residuals_us)
+        markers = onset_markers(recording, self.onsets_s(rows), labels, keep_residuals=True)
         return replace(recording, markers=markers, subject=self.subject, session=self.session, run=self.run)
 
 

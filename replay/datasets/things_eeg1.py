@@ -26,12 +26,12 @@ from replay.datasets.dataset import (
     Variant,
     stimulus_table,
 )
+from replay.datasets.onsets import onset_markers
 from replay.datasets.openneuro import openneuro_version, tell_strange_subjects
 from replay.datasets.report import Count, Kind, Report, SubjectReport
 from replay.datasets.survey import Survey
-from replay.recordings import Markers, read_recording
+from replay.recordings import read_recording
 from rtdecode.errors import UserError, shorten
-from rtdecode.signal.alignment import nearest_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -263,17 +263,12 @@ class _Subject:
             for image, test, block in zip(images, is_test, blocks, strict=True)
         ]
         recording = read_recording(path)
-        samples = [
-            nearest_whole(onset_s * recording.rate_hz) for onset_s in np.nan_to_num(onsets_s, nan=-1.0)
-        ]
-        inside = [index for index, sample in enumerate(samples) if 0 <= sample < recording.n_samples]
-        n_lost = table.n_broken + table.ends_within_row + len(table.rows) - len(inside)
+        markers = onset_markers(recording, onsets_s, [one.stimulus_id for one in stimuli])
+        n_lost = table.n_broken + table.ends_within_row + len(table.rows) - len(markers)
         return _Part(
             recording=replace(
                 recording,
-                markers=Markers.in_order(
-                    [samples[index] for index in inside], [stimuli[index].stimulus_id for index in inside]
-                ),
+                markers=markers,
                 subject=self.subject,
             ),
             stimuli=stimuli,
@@ -374,6 +369,7 @@ class _Subject:
         if (n_back := int(np.sum(steps <= 0))) > 0:
             self.survey.tell(path, Kind.ODD, f"onsets not later than the one before: {n_back:,}")
         if not len(steps):
+            self.survey.tell(path, Kind.ODD, "has too few onsets to tell their unit")
             return "", np.empty(0)
         step = float(np.median(steps))
         for unit, seconds in _ONSET_UNITS.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from miniatures.things_eeg1 import N_CHANNELS, N_ROWS, N_STOPPED, NOTES
 
 from replay.datasets.catalogue import find_dataset
+from replay.datasets.dataset import Selection
 from replay.datasets.report import Kind
 from rtdecode.errors import UserError
 
@@ -261,8 +263,10 @@ def test_a_folder_of_something_else_is_refused_and_says_which(tree: ThingsEeg1Co
         tree.dataset.validate(tmp_path, ("10",), lambda: None)
 
 
-def test_whatever_is_cut_from_or_changed_in_a_file_ends_in_a_report(tree: ThingsEeg1Copy) -> None:
-    """Nothing raises, and a copy that lost cells of its table is never called complete."""
+def test_whatever_is_cut_from_or_changed_in_a_file_ends_in_a_report_and_one_line(
+    tree: ThingsEeg1Copy,
+) -> None:
+    """Looking never raises, opening only what users can mend; a copy that lost cells is never complete."""
 
     @given(st.sampled_from(["events.tsv", "eeg.vhdr", "eeg.json"]), st.data())
     def damage(ending: str, data: st.DataObject) -> None:
@@ -274,12 +278,21 @@ def test_whatever_is_cut_from_or_changed_in_a_file_ends_in_a_report(tree: Things
         path.write_bytes(damaged)
         try:
             report = tree.validate()
+            with suppress(UserError):
+                tree.dataset.open(tree.root, Selection(subjects=("10",)))
         finally:
             path.write_bytes(whole)
         if ending == "events.tsv" and damaged.count(b"\t") < whole.count(b"\t"):
             assert not report.is_complete
 
     damage()
+
+
+@pytest.mark.parametrize("n_rows", [0, 1])
+def test_a_table_of_too_few_rows_to_tell_the_unit_is_not_opened(tree: ThingsEeg1Copy, n_rows: int) -> None:
+    edit(tree.file("10", "events.tsv"), lambda rows: rows[: 1 + n_rows])
+    with pytest.raises(UserError, match=r"events\.tsv: has too few onsets to tell their unit; get it again"):
+        tree.dataset.open(tree.root, Selection(subjects=("10",)))
 
 
 def test_the_real_tables_hold_what_was_published(data_dir: Path) -> None:
