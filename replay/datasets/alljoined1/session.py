@@ -154,11 +154,14 @@ class Session:
 def _read_trials(path: Path, n_pictures: int) -> Trials:
     with open_hdf5(path) as file:
         columns: dict[str, np.ndarray] = {}
-        for block in frame_blocks(file):
+        for block in frame_blocks(file, _COLUMNS):
             if block.numbers.shape[0] > _MOST_ROWS:
                 raise UserError(f"{path}: holds {block.numbers.shape[0]:,} trials; get another file")
-            numbers = np.asarray(block.numbers[()])
-            columns |= {name: numbers[:, index] for index, name in enumerate(block.columns)}
+            columns |= {
+                name: np.asarray(block.numbers[:, block.columns.index(name)])
+                for name in _COLUMNS
+                if name in block.columns
+            }
     if lacking := [name for name in _COLUMNS if name not in columns]:
         raise UserError(f"{path}: has no numbers of {', '.join(lacking)}; get another file")
     images = columns["73k_id"]

@@ -199,7 +199,7 @@ class BetasSubject:
 
 def _find(file: Hdf5, columns: list[str]) -> tuple[Any, NDArray[np.int64]]:
     """Dataset that holds all of these columns, and their places in it."""
-    for block in frame_blocks(file):
+    for block in frame_blocks(file, columns):
         places = {name: place for place, name in enumerate(block.columns)}
         if columns and all(name in places for name in columns):
             return block.numbers, np.array([places[name] for name in columns])
@@ -225,9 +225,8 @@ def _shape(path: Path, trials: list[str]) -> tuple[int, int]:
 def _voxel_ids(path: Path) -> NDArray[np.int64] | None:
     """Numbers of the voxels of a file of betas; None where it does not tell them."""
     with open_hdf5(path) as file:
-        for block in frame_blocks(file):
-            if "voxel_id" in block.columns:
-                return np.asarray(block.numbers[:, block.columns.index("voxel_id")], dtype=np.int64)
+        for block in frame_blocks(file, ["voxel_id"]):
+            return np.asarray(block.numbers[:, block.columns.index("voxel_id")], dtype=np.int64)
     return None
 
 

@@ -27,7 +27,7 @@ def test_blocks_of_numbers_are_found_by_their_columns(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(5, 3))
     write_frame(tmp_path / "some.h5", values)
     with open_hdf5(tmp_path / "some.h5") as file:
-        trials, ids = frame_blocks(file)
+        trials, ids = frame_blocks(file, ["1", "voxel_id"])
         assert (trials.columns, ids.columns) == (("0", "1", "2"), ("voxel_id",))
         np.testing.assert_array_equal(trials.numbers[:, 1], values[:, 1])
         assert ids.numbers[:, 0].tolist() == list(range(5))
@@ -39,17 +39,22 @@ def test_names_that_are_numbers_alone_are_read_as_well(tmp_path: Path) -> None:
         del file["ResponseData/block0_items"]
         file["ResponseData/block0_items"] = np.arange(3)
     with open_hdf5(tmp_path / "some.h5") as file:
-        assert frame_blocks(file)[0].columns == ("0", "1", "2")
+        assert frame_blocks(file, ["2"])[0].columns == ("0", "1", "2")
 
 
-def test_values_that_are_objects_are_not_read(tmp_path: Path) -> None:
+def test_of_columns_that_are_not_wanted_nothing_is_looked_at(tmp_path: Path) -> None:
     write_frame(tmp_path / "some.h5", np.zeros((5, 3)))
     with h5py.File(tmp_path / "some.h5", "a") as file:
         del file["ResponseData/block0_values"]
         store_object(file["ResponseData"], "block0_values", ["whatever"])
     with open_hdf5(tmp_path / "some.h5") as file:
-        (block,) = frame_blocks(file)
+        (block,) = frame_blocks(file, ["voxel_id"])
         assert block.columns == ("voxel_id",)
+    with (
+        open_hdf5(tmp_path / "some.h5") as file,
+        pytest.raises(UserError, match="block0_values holds object, which is not read"),
+    ):
+        frame_blocks(file, ["1"])
 
 
 def test_a_pickle_that_would_run_something_is_refused_with_the_files_name(tmp_path: Path) -> None:
@@ -60,7 +65,7 @@ def test_a_pickle_that_would_run_something_is_refused_with_the_files_name(tmp_pa
         names = file["ResponseData"].create_dataset("block0_items", (1,), h5py.vlen_dtype(np.uint8))
         names[0] = np.frombuffer(b"\x80\x04cos\nsystem\n\x8c\x04true\x85R.", np.uint8)
     with pytest.raises(UserError, match=r"names os\.system") as raised, open_hdf5(path) as file:
-        frame_blocks(file)
+        frame_blocks(file, ["1"])
     assert str(raised.value).startswith(f"{path}: ")
 
 
@@ -71,7 +76,7 @@ def test_other_files_are_refused(tmp_path: Path, groups: tuple[str, ...], text: 
         for group in groups:
             file[f"{group}/block0_items"] = np.arange(2)
     with open_hdf5(tmp_path / "some.h5") as opened, pytest.raises(UserError, match=f"holds {text}"):
-        frame_blocks(opened)
+        frame_blocks(opened, ["1"])
 
 
 def test_a_damaged_heap_of_names_is_read_or_refused(tmp_path: Path) -> None:
@@ -85,6 +90,6 @@ def test_a_damaged_heap_of_names_is_read_or_refused(tmp_path: Path) -> None:
     def damage(place: int, change: bytes) -> None:
         path.write_bytes(whole[:place] + change + whole[place + len(change) :])
         with suppress(UserError), open_hdf5(path) as file:
-            frame_blocks(file)
+            frame_blocks(file, ["1"])
 
     damage()
