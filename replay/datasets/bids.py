@@ -6,6 +6,7 @@ read as of any recording.
 
 from __future__ import annotations
 
+import re
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from replay.datasets.dataset import Content, Form, Stimulus, Variant, stimulus_t
 from replay.datasets.onsets import onset_markers
 from replay.datasets.survey import Survey
 from replay.recordings import read_recording
+from replay.recordings.ctf import ctf_file
 from replay.recordings.mne_raw import channels_as_said
 from rtdecode.contracts import Contract
 from rtdecode.errors import UserError, shorten
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from replay.recordings import Recording
 
-_ENDINGS = (".vhdr", ".edf", ".bdf", ".set", ".fif")
+_ENDINGS = (".vhdr", ".edf", ".bdf", ".set", ".fif", ".ds")
 _NOTHING = ("", "n/a")
 _SIDES = {"train": "train", "0": "train", "false": "train", "test": "test", "1": "test", "true": "test"}
 """What a cell of the split's column may say; anything else is on neither side."""
@@ -142,7 +144,7 @@ def _find(root: Path, subjects: Sequence[str], task: str | None, datatype: str |
             extensions=list(_ENDINGS),
         )
     # a recording in parts is opened by its first one
-    found = [path for path in paths if path.split in (None, "01")]
+    found = [path for path in paths if (path.split or "1").lstrip("0") == "1"]
     if not found:
         what = " ".join(filter(None, [", ".join(subjects), task, " or ".join(kinds)]))
         raise UserError(
@@ -151,7 +153,14 @@ def _find(root: Path, subjects: Sequence[str], task: str | None, datatype: str |
     tasks = sorted({str(path.task) for path in found})
     if len(tasks) > 1:
         raise UserError(f"{root}: has the tasks {shorten(tasks)}; name one (--task)")
-    return sorted(found, key=lambda path: (path.subject, path.session or "", path.run or ""))
+    return sorted(
+        found, key=lambda path: [_numbered(text or "") for text in (path.subject, path.session, path.run)]
+    )
+
+
+def _numbered(label: str) -> list[tuple[int, str]]:
+    """Key that puts labels in the order of the numbers in them: run 10 comes after run 2."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", label) if part]
 
 
 def _read(survey: Survey, path: Any, columns: EventColumns, units: str | None) -> _Part:
@@ -186,13 +195,18 @@ def _read(survey: Survey, path: Any, columns: EventColumns, units: str | None) -
             run=path.run or "",
         ),
         stimuli=stimuli,
-        files=(path.fpath, events),
+        files=(*_signal_files(path.fpath), events),
         remarks=(
             (f"{events.name}: {n_lost} damaged rows or events outside the signal are left out",)
             if n_lost
             else ()
         ),
     )
+
+
+def _signal_files(path: Path) -> tuple[Path, ...]:
+    """Files that tell whether a recording has changed."""
+    return tuple(ctf_file(path, ending) for ending in ("res4", "meg4")) if path.suffix == ".ds" else (path,)
 
 
 def _stimulus(row: pd.Series[str], columns: EventColumns) -> Stimulus:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import mne
+import numpy as np
 import pytest
+from miniatures.ctf import REFERENCE_GRADIOMETER, SENSOR, write_ctf
 from miniatures.own_bids import EVENTS, events, write_own_bids
 
 from replay.datasets.bids import EventColumns, open_bids
@@ -43,6 +46,47 @@ def test_markers_are_the_stimuli_of_the_named_columns(root: Path) -> None:
         "block": ["", "", ""],
     }
     assert not content.remarks
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_runs_and_sessions_come_in_the_order_of_their_numbers(root: Path) -> None:
+    for session, run in (("a", "10"), ("a", "2"), ("a", "1")):
+        for path in sorted((root / "sub-01" / f"ses-{session}" / "eeg").glob("sub-01_ses-a_task-show_*")):
+            copy = path.with_name(path.name.replace("task-show", f"task-show_run-{run}"))
+            text = path.read_bytes().replace(b"task-show_eeg", f"task-show_run-{run}_eeg".encode())
+            copy.write_bytes(path.read_bytes() if path.suffix == ".eeg" else text)
+    for path in (root / "sub-01" / "ses-a" / "eeg").glob("sub-01_ses-a_task-show_[!r]*"):
+        path.unlink()
+    recordings = open_bids(root, COLUMNS, subjects=["01"]).recordings
+    assert [(one.session, one.run) for one in recordings] == [("a", "1"), ("a", "2"), ("a", "10"), ("b", "")]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("split", ["1", "01"])
+def test_a_recording_in_parts_is_opened_by_its_first_one(tmp_path: Path, split: str) -> None:
+    folder = tmp_path / "lab" / "sub-01" / "meg"
+    folder.mkdir(parents=True)
+    info = mne.create_info(["Cz"], 250.0, ["eeg"])
+    raw = mne.io.RawArray(np.zeros((1, 5000)), info, verbose="error")
+    raw.save(folder / f"sub-01_task-show_split-{split}_meg.fif", verbose="error")
+    raw.save(folder / f"sub-01_task-show_split-{split[:-1]}2_meg.fif", verbose="error")
+    (folder / "sub-01_task-show_events.tsv").write_text(EVENTS)
+    (recording,) = open_bids(tmp_path / "lab", COLUMNS).recordings
+    assert recording.markers.sample.tolist() == [3000, 3126, 3625]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_folders_of_ctf_are_recordings(tmp_path: Path) -> None:
+    folder = tmp_path / "lab" / "sub-01" / "meg"
+    channels = [("MLC11-4504", SENSOR), ("BG1-4504", REFERENCE_GRADIOMETER)]
+    write_ctf(folder / "sub-01_task-show_meg.ds", channels, np.zeros((2, 5000), dtype=np.int64), 250.0)
+    (folder / "sub-01_task-show_events.tsv").write_text(EVENTS)
+    content = open_bids(tmp_path / "lab", COLUMNS)
+    (recording,) = content.recordings
+    assert [channel.type for channel in recording.channels] == [ChannelType.MAG, ChannelType.REF_MEG]
+    assert recording.markers.sample.tolist() == [3000, 3126, 3625]
+    assert [path.suffix for path in content.files] == [".res4", ".meg4", ".tsv"]
+    assert all(path.is_file() for path in content.files)
 
 
 def test_sidecars_say_what_channels_are_and_where(root: Path) -> None:
