@@ -338,9 +338,9 @@ def _mismatches(mapper: StimulusMapper | None) -> dict[str, Any]:
 
 def _segment(recording: Recording, sample: int) -> tuple[int, int]:
     """First sample, and one past the last, of the unbroken stretch around a sample."""
-    borders = (*recording.segment_starts, recording.n_samples)
-    index = bisect_right(recording.segment_starts, sample)
-    return borders[index - 1], borders[index]
+    starts = recording.segment_starts  # as many as epochs, where these were released: not to be copied
+    index = bisect_right(starts, sample)
+    return starts[index - 1], starts[index] if index < len(starts) else recording.n_samples
 
 
 def _check_distinct(recordings: Sequence[Recording]) -> None:

@@ -240,7 +240,7 @@ class Dataset(ABC):
         self.about = about
 
     def select(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Labels of the subjects that a user names (``10``, ``sub-10``); all where none is named.
+        """Labels of the subjects that a user names (``1``, ``01``, ``sub-01``); all where none is named.
 
         Raises
         ------
@@ -248,12 +248,12 @@ class Dataset(ABC):
             If the dataset has no such subject.
         """
         known = self.about.subjects
-        wanted = {name.removeprefix("sub-") for name in names}
-        if unknown := sorted(wanted - set(known)):
+        wanted = {_bare(name): name for name in names}
+        if unknown := sorted(name for bare, name in wanted.items() if bare not in map(_bare, known)):
             raise UserError(
                 f"{self.about.title} has no subject {shorten(unknown)}; it has {known[0]} to {known[-1]}"
             )
-        return tuple(label for label in known if not wanted or label in wanted)
+        return tuple(label for label in known if not wanted or _bare(label) in wanted)
 
     def variant(self, root: Path, name: str | None) -> Variant:
         """Variant of this name; the one that is in a copy where none is named.
@@ -343,6 +343,11 @@ class Dataset(ABC):
             If it is damaged; always, of a dataset whose pictures were published otherwise.
         """
         raise UserError(f"{source} is no folder; name one: {self.about.images}")
+
+
+def _bare(name: str) -> str:
+    """What tells a subject from others, however it is written: ``sub-01``, ``subj01``, ``01`` or ``1``."""
+    return name.removeprefix("sub-").removeprefix("subj").lstrip("0")
 
 
 class Stimulus(NamedTuple):

@@ -105,10 +105,6 @@ class Alljoined1(Dataset):
         """Images of a session."""
         return self.about.n_train // self.about.n_train_repetitions + self.about.n_test_images
 
-    def select(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Labels of the subjects that a user names (``1``, ``01``, ``subj01``)."""
-        return super().select([name.removeprefix("sub-").removeprefix("subj").zfill(2) for name in names])
-
     def validate(
         self,
         root: Path,

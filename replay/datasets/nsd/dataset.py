@@ -39,10 +39,6 @@ class Nsd(Dataset):
         super().__init__(about)
         self.expected = expected
 
-    def select(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Labels of the subjects that a user names (``1``, ``01``, ``subj01``)."""
-        return super().select([name.removeprefix("sub-").removeprefix("subj").zfill(2) for name in names])
-
     def validate(
         self,
         root: Path,
