@@ -189,8 +189,8 @@ def replay(
 ) -> None:
     """Stream a recording over LSL, in real time, with its markers beside it.
 
-    FILE is a FIF, BrainVision (.vhdr), EDF, BDF, EEGLAB (.set), XDF, CSV or 4-D NIfTI recording. The first
-    sample is sent once a consumer listens to each of the two streams. Ctrl-C ends.
+    FILE is a FIF, BrainVision (.vhdr), EDF, BDF, EEGLAB (.set), CTF (.ds), XDF, CSV or 4-D NIfTI recording.
+    The first sample is sent once a consumer listens to each of the two streams. Ctrl-C ends.
 
     With --through the recording is fed to the live engine on a virtual clock instead. --out then gets
     messages.jsonl, all that would have been published, a line each; and for each head of each decoder
