@@ -234,9 +234,11 @@ def _open_trials(settings: TrainConfig) -> TrialSet:
 
 
 def _targets(settings: TrainConfig) -> Targets:
-    from replay.datasets.encoder import BuiltinEncoder
-
+    stimuli = settings.stimuli()
     if settings.targets.encoder == "one_hot":
-        return one_hot(settings.stimuli().rows["stimulus_id"])
+        return one_hot(stimuli.rows["stimulus_id"])
+    stimuli.pictures()  # what is wrong with them is told before an encoder is loaded
+    with progress_console.status("Opening the encoder"):
+        encoder = settings.targets.open()
     with shown_progress("Embedding images") as progress:
-        return embed_stimuli(settings.stimuli(), BuiltinEncoder(), progress)
+        return embed_stimuli(stimuli, encoder, progress)

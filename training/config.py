@@ -22,6 +22,7 @@ from replay.recordings import read_recording
 from rtdecode.config import FileSettings
 from rtdecode.errors import UserError
 from rtdecode.stimuli import StimulusTable
+from training.encoders import TargetSettings
 from training.fit import LinearSettings
 from training.model import ModelSettings
 from training.prepare import SignalSettings
@@ -212,19 +213,6 @@ class MarkerTable(_Section):
     delay_measured: dt.date | None = None
 
 
-class TargetSettings(_Section):
-    """``[targets]``: what the decoder learns to predict.
-
-    Parameters
-    ----------
-    encoder
-        ``"builtin"``: embeddings of the stimuli's images. ``"one_hot"``: no images, one dimension a stimulus,
-        in the order of their names; for few of them, such as categories.
-    """
-
-    encoder: Literal["builtin", "one_hot"] = "builtin"
-
-
 class SplitSettings(_Section):
     """``[split]``: which trials are for the test, and never seen by a fit; one way of these.
 
@@ -351,6 +339,8 @@ class TrainConfig(FileSettings):
         "bids.root",
         "markers.table",
         "model.start_from",
+        "targets.weights",
+        "targets.cache",
     )
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

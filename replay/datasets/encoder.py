@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -54,23 +55,34 @@ def prepare_image(image: AnyImage) -> NDArray[np.uint8]:
     TypeError, ValueError
         If an array is not uint8, or not a picture.
     """
-    if isinstance(image, str | Path):
-        picture = open_picture(image)
-    elif isinstance(image, Image.Image):
-        picture = _upright_on_white(image)
-    else:
-        if image.dtype != np.uint8:
-            raise TypeError(f"image arrays are uint8, this one is {image.dtype}")
-        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
-            raise ValueError(f"image arrays are (height, width[, 3]), this one is {image.shape}")
-        if image.shape == (SIZE_PX, SIZE_PX, 3):
-            return image
-        picture = Image.fromarray(image).convert("RGB")
+    picture = as_picture(image)
+    if picture.size == (SIZE_PX, SIZE_PX):
+        return np.asarray(picture)
     return np.asarray(ImageOps.fit(picture, (SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC))
 
 
-def open_picture(path: str | Path) -> Image.Image:
+def as_picture(image: AnyImage) -> Image.Image:
+    """Any picture as a Pillow image in RGB, upright, on white; raises as :func:`prepare_image` does."""
+    if isinstance(image, str | Path):
+        return open_picture(image)
+    if isinstance(image, Image.Image):
+        return _upright_on_white(image)
+    if image.dtype != np.uint8:
+        raise TypeError(f"image arrays are uint8, this one is {image.dtype}")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
+        raise ValueError(f"image arrays are (height, width[, 3]), this one is {image.shape}")
+    return Image.fromarray(image).convert("RGB")
+
+
+def open_picture(path: str | Path, content: bytes | None = None) -> Image.Image:
     """Read a picture as RGB: upright by its EXIF orientation, transparent parts on white.
+
+    Parameters
+    ----------
+    path
+        The file.
+    content
+        Its bytes, where they were read already.
 
     Raises
     ------
@@ -78,7 +90,7 @@ def open_picture(path: str | Path) -> Image.Image:
         If the file is missing or not a picture.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(path if content is None else io.BytesIO(content)) as opened:
             opened.load()
             return _upright_on_white(opened)
     except FileNotFoundError:
@@ -107,12 +119,16 @@ class BuiltinEncoder:
     ----------
     space : EmbeddingSpace
         The space of its embeddings, with the file's sha256 as the weights hash.
+    batch : int
+        Pictures it takes at once.
 
     Raises
     ------
     UserError
         If the file is missing, or differs from its recorded checksum.
     """
+
+    batch = _BATCH
 
     def __init__(self, path: Path = WEIGHTS_FILE) -> None:
         try:
@@ -166,9 +182,10 @@ class BuiltinEncoder:
 
 
 class Encoder(Protocol):
-    """Anything that embeds pictures."""
+    """Anything that embeds pictures, ``batch`` of them at once."""
 
     space: EmbeddingSpace
+    batch: int
 
     def encode(self, images: Iterable[AnyImage]) -> NDArray[np.float32]:
         """Embeddings ``(n, dim)`` of pictures."""
@@ -204,10 +221,10 @@ def mean_embeddings(
     paths = [path for of_stimulus in pictures for path in of_stimulus]
     owner = np.repeat(np.arange(len(pictures)), [len(of_stimulus) for of_stimulus in pictures])
     sums = np.zeros((len(pictures), encoder.space.dim))
-    for start in range(0, len(paths), _BATCH):
-        batch = slice(start, start + _BATCH)
+    for start in range(0, len(paths), encoder.batch):
+        batch = slice(start, start + encoder.batch)
         np.add.at(sums, owner[batch], encoder.encode(paths[batch]))
         if progress is not None:
-            progress(min(start + _BATCH, len(paths)))
+            progress(min(start + encoder.batch, len(paths)))
     means: NDArray[np.float32] = (sums / np.bincount(owner)[:, None]).astype(np.float32)
     return means

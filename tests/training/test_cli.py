@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from small_networks import save_clip
 
 from replay.trials import TrialSet
 from rtdecode.decoder import Decoder
-from rtdecode.errors import UserError
+from rtdecode.errors import MismatchError, UserError
+from rtdecode.gallery import Gallery, Retriever
 from training.cli import train
+from training.gallery_cli import gallery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -294,3 +297,24 @@ def test_what_a_deep_decoder_lacks_is_told(study: Path, monkeypatch: pytest.Monk
         with pytest.raises(UserError, match="needs the extra train; install it: uv sync --extra train"):
             _run(study, command)
     assert not (study / "out" / "study.onnx").exists()
+
+
+def test_a_gallery_lives_in_the_space_of_the_decoder_that_its_targets_made(study: Path) -> None:
+    pytest.importorskip("open_clip")
+    folder = save_clip(study / "clip")
+    targets = f'[targets]\nencoder = "open_clip:local-dir:{folder.as_posix()}"\ncache = "embeddings"\n'
+    (study / "study.toml").write_text(CONFIG + targets)
+    _run(study, "prepare")
+    assert _run(study, "fit")["scores"]["parity_max_abs_diff_sd"] < 1e-4
+    assert (study / "embeddings").is_dir()
+    assert _run(study, "evaluate")["auc"] > 0.8
+    for name, options in (("same", ["--targets", str(study / "study.toml")]), ("builtin", [])):
+        made = CliRunner().invoke(
+            gallery, ["make", str(study / name), "--table", str(study / "stimuli.csv"), *options]
+        )
+        assert made.exit_code == 0, made.exception
+    (head,) = Decoder(study / "out" / "study.onnx").manifest.heads
+    same = Gallery.open(study / "same")
+    assert Retriever(same, head).rank(same.embeddings[1], 2).hits[0].stimulus_id == "two"
+    with pytest.raises(MismatchError, match="use a gallery made with the decoder's encoder"):
+        Retriever(Gallery.open(study / "builtin"), head)

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from replay.datasets.encoder import BuiltinEncoder
-from replay.gallery_cli import gallery
 from rtdecode.errors import UserError
 from rtdecode.gallery import Gallery
+from training.gallery_cli import gallery
 
 if TYPE_CHECKING:
     from pathlib import Path
