@@ -138,7 +138,9 @@ def _create(
 def _architecture(configuration: dict[str, Any]) -> str:
     """Name by which open_clip knows such an image tower, wherever the configuration came from."""
     ours = _image_part(configuration)
-    for name in sorted(open_clip.list_models(), key=lambda name: (len(name), name)):
+    # Models with another text tower have longer names than the tower's own, or such as do not tell it.
+    plainest = sorted(open_clip.list_models(), key=lambda name: (not name.startswith("ViT"), len(name), name))
+    for name in plainest:
         if _image_part(open_clip.get_model_config(name)) == ours:
             return str(name)
     return f"custom-{hashlib.sha256(json.dumps(ours, sort_keys=True).encode()).hexdigest()[:12]}"

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from replay.datasets.encoder import open_picture
 from rtdecode.errors import UserError
 from training.encoders import TargetSettings
+from training.encoders.clip import _architecture
 from training.encoders.network import NetworkEncoder
 
 if TYPE_CHECKING:
@@ -221,6 +222,12 @@ def test_a_published_tag_says_how_pictures_are_prepared_and_a_file_may_stand_for
     finally:
         open_clip.factory._MODEL_CONFIGS.pop("Tiny")
         open_clip.factory._MODEL_CONFIG_PATHS.remove(tmp_path / "Tiny.json")
+
+
+def test_an_image_tower_has_one_name_whatever_stands_beside_it() -> None:
+    for name in ("ViT-H-14", "ViT-bigG-14", "ViT-L-14", "ViT-L-14-quickgelu", "ViT-SO400M-14-SigLIP-384"):
+        assert _architecture(open_clip.get_model_config(name)) == name
+    assert _architecture(open_clip.get_model_config("roberta-ViT-B-32")) == "ViT-B-32-quickgelu"
 
 
 def test_mixed_precision_is_near(
