@@ -57,8 +57,8 @@ class Bursts:
     - a loss for certain, where the step is a whole number of periods longer: the segment is over;
     - no loss, where the next border lies where it should: a burst was sent in parts;
     - perhaps a loss, where the next is a burst's length away: a burst was short. Nothing more is certain.
-      Where 20 bursts follow that are as they should, the segment is over. Where another three are short
-      before that, bursts vary in length, and tell nothing: all is certain. So it is, at once, where a burst
+      Where 20 bursts follow that are as they should, whatever was sent in parts among them, the segment is
+      over. Where another three are short before that, bursts vary in length, and tell nothing: all is certain. So it is, at once, where a burst
       is long, and where none has ended for 20.
 
     Parameters
@@ -192,7 +192,8 @@ class Bursts:
             if self._n_short > _MOST_SHORT:
                 self._give_up()
         elif run // length == astray // length or (not astray and (is_first or 2 * (run % length) >= length)):
-            self._n_bursts = 0
+            if not self._n_short:  # else the wait for 20 might never end
+                self._n_bursts = 0
             self._astray = run
         else:  # a burst is long, or far too short
             self._give_up()

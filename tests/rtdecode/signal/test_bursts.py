@@ -97,6 +97,17 @@ def test_a_burst_that_is_sent_in_parts_has_lost_nothing(seed: int, within: list[
     assert bursts.certain >= N - LENGTH
 
 
+@pytest.mark.parametrize("every_nth", [5, 10, 19])
+def test_bursts_that_are_sent_in_parts_after_a_short_one_do_not_hold_back_for_ever(every_nth: int) -> None:
+    lost = 21 * LENGTH - 1
+    stamps = in_bursts(0, 4 * N)
+    for burst in range(24, len(stamps) // LENGTH, every_nth):
+        stamps[burst * LENGTH + 5 : (burst + 1) * LENGTH] += 0.13
+    bursts = Bursts(LENGTH, stamps[0], 1.0, N)
+    assert bursts.watch(np.delete(stamps, lost).tolist()) < lost + 30 * LENGTH
+    assert bursts.certain <= lost
+
+
 @pytest.mark.parametrize("every", [11.6, 11.9, 12.1, 12.4])
 @pytest.mark.parametrize("jitter", [0.2, 0.8])
 @pytest.mark.parametrize("seed", range(3))
