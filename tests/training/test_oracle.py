@@ -19,7 +19,7 @@ from replay.datasets.simulated import (
 )
 from replay.datasets.simulated.oracle import Oracle, WindowMoments, oracle
 from rtdecode.contracts import EmbeddingSpace
-from rtdecode.signal.design import running_detrend, running_zscore
+from rtdecode.signal.design import running_demean, running_detrend, running_zscore
 from training.fit import LinearSettings, fit
 from training.prepare import SignalSettings, prepare
 from training.targets import Targets
@@ -44,6 +44,7 @@ FILTERED = SignalSettings(
 )
 RAW = SignalSettings(tmin_s=0.06, tmax_s=0.2)
 DETRENDED = SignalSettings(running=(running_detrend(60.0, warmup_s=400.0),), tmin_s=1.5, tmax_s=9.0)
+DEMEANED = SignalSettings(running=(running_demean(60.0, warmup_s=400.0),), tmin_s=1.5, tmax_s=9.0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ CASES = {
     "EEG, raw": Case(EegSettings(rate_hz=250, snr=0.2), RAW, 0.3, lead_in_s=0.0),
     "MEG": Case(MegSettings(rate_hz=200, snr=0.12), FILTERED, 0.5),
     "3T": Case(Fmri3tSettings(voxel_mm=3.5, snr=0.2), DETRENDED, 4.5, lead_in_s=420.0),
-    "7T": Case(Fmri7tSettings(voxel_mm=3.0, snr=0.2), DETRENDED, 4.8, lead_in_s=420.0),
+    "7T": Case(Fmri7tSettings(voxel_mm=3.0, snr=0.2), DEMEANED, 4.8, lead_in_s=420.0),
 }
 
 each_case = pytest.mark.parametrize("name", CASES)

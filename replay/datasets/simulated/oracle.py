@@ -15,8 +15,8 @@ It holds
 - where nothing but Gaussian noise disturbs: non-linearity, jitter, gain over trials and artefacts are zero;
 - for embeddings that are drawn independently of each other, whatever their distribution, at a steady pace of
   whole samples: overlap of responses at a short one is covered;
-- for front ends that are linear once they are warm (filters and the running straight line; not the running
-  z-score or scale, which divide by what they have seen), long after their start;
+- for front ends that are linear once they are warm (filters, the running mean and the running straight line;
+  not the running z-score or scale, which divide by what they have seen), long after their start;
 - averaged over places of a session: where chunks of noise fade into each other it is a little less alike from
   sample to sample than elsewhere.
 """
@@ -33,7 +33,7 @@ from scipy.linalg import cho_factor, cho_solve, toeplitz
 from scipy.signal import lfilter, sosfilt
 from scipy.sparse import csr_array
 
-from rtdecode.contracts import IirSos, RunningDetrend
+from rtdecode.contracts import IirSos, RunningDemean, RunningDetrend
 from rtdecode.signal.resampling import resampling_matrix
 
 if TYPE_CHECKING:
@@ -373,10 +373,13 @@ def _through(step: FrontEndStep, samples: Array, rate_hz: float) -> Array:
     if isinstance(step, IirSos):
         filtered: Array = sosfilt(np.array(step.sections), samples)
         return filtered
-    if isinstance(step, RunningDetrend):
+    if isinstance(step, RunningDemean | RunningDetrend):
         keep = np.exp(-1.0 / (step.time_constant_s * rate_hz))
-        s0, s1, s2 = 1 / (1 - keep), keep / (1 - keep) ** 2, keep * (1 + keep) / (1 - keep) ** 3
         sum_x = lfilter([1.0], [1.0, -keep], samples)
+        if isinstance(step, RunningDemean):
+            demeaned: Array = samples - (1 - keep) * sum_x
+            return demeaned
+        s0, s1, s2 = 1 / (1 - keep), keep / (1 - keep) ** 2, keep * (1 + keep) / (1 - keep) ** 3
         sum_tx = lfilter([0.0, keep], [1.0, -keep], sum_x)
         detrended: Array = samples - (s2 * sum_x - s1 * sum_tx) / (s0 * s2 - s1**2)
         return detrended
