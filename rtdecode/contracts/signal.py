@@ -97,7 +97,10 @@ class RunningDemean(Contract):
 
 
 class RunningDetrend(Contract):
-    """Subtracts a causal, exponentially forgetting straight-line fit to the past of each channel."""
+    """Subtracts a causal, exponentially forgetting straight-line fit to the past of each channel.
+
+    ``time_constant_s`` is the forgetting time; ``warmup_s`` how long its output is not to be trusted.
+    """
 
     kind: Literal["running_detrend"] = "running_detrend"
     time_constant_s: float = Field(gt=0)
