@@ -35,8 +35,8 @@ def learning_curve(
     Parameters
     ----------
     x : array of shape (n_samples, n_features)
-        In the order in which subsets take them. May be memory-mapped: in the primal each row is added up once,
-        and read again where a fold of a subset validates on it.
+        In the order in which subsets take them. May be memory-mapped: in the primal each row is added up
+        once, and read again for each subset in which a fold validates on it.
     y : array of shape (n_samples, n_targets)
     sizes
         Of the subsets, ascending.

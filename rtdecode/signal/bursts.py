@@ -58,8 +58,8 @@ class Bursts:
     - no loss, where the next border lies where it should: a burst was sent in parts;
     - perhaps a loss, where the next is a burst's length away: a burst was short. Nothing more is certain.
       Where 20 bursts follow that are as they should, whatever was sent in parts among them, the segment is
-      over. Where another three are short before that, bursts vary in length, and tell nothing: all is certain. So it is, at once, where a burst
-      is long, and where none has ended for 20.
+      over. Where another three are short before that, bursts vary in length, and tell nothing: all is
+      certain. So it is, at once, where a burst is long, and where none has ended for 20.
 
     Parameters
     ----------
