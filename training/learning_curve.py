@@ -65,23 +65,25 @@ def learning_curve(
     n_features = x.shape[1]
     dual = [size for size in sizes if size < n_features]
     primal = [size for size in sizes if size >= n_features]
-    with ridges.side_by_side(1 + len(folds)) as pool:
-        if dual:
+    n_jobs = 1 + len(folds)
+    # Pools end before anything is yielded: meanwhile linear algebra is the caller's, on all cores.
+    if dual:
+        with ridges.side_by_side(n_jobs):
             gram = ridges.sample_gram(x[: dual[-1]])
-            for size in dual:
-                yield (
-                    size,
-                    _fit_dual(pool, ridges.Ridge(penalties, per_target=per_target), x, y, gram, folds, size),
-                )
-            del gram
-        if primal:
-            sums = _Sums(x, y, folds, primal[0])
-            for size in primal:
+        for size in dual:
+            with ridges.side_by_side(n_jobs) as pool:
+                ridge = ridges.Ridge(penalties, per_target=per_target)
+                _fit_dual(pool, ridge, x, y, gram, folds, size)
+            yield size, ridge
+        del gram
+    if primal:
+        sums = _Sums(x, y, folds, primal[0])
+        for size in primal:
+            with ridges.side_by_side(n_jobs) as pool:
                 sums.extend(size)
-                yield (
-                    size,
-                    _fit_primal(pool, ridges.Ridge(penalties, per_target=per_target), sums, len(folds)),
-                )
+                ridge = ridges.Ridge(penalties, per_target=per_target)
+                _fit_primal(pool, ridge, sums, len(folds))
+            yield size, ridge
 
 
 def _fit_dual(
@@ -92,7 +94,7 @@ def _fit_dual(
     gram: np.ndarray,
     folds: Sequence[Fold],
     size: int,
-) -> Ridge:
+) -> None:
     """Fit on the first ``size`` samples, whose products are a corner of ``gram``."""
     x, mean = x[:size], y[:size].mean(axis=0, dtype=np.float64)
     centred = y[:size] - mean
@@ -105,17 +107,15 @@ def _fit_dual(
     )
     ridge.weights = ridges.feature_moments(x, ridges.solve(whole.result(), ridge.chosen))
     ridge.intercept = mean - x.mean(axis=0, dtype=np.float64) @ ridge.weights
-    return ridge
 
 
-def _fit_primal(pool: Executor, ridge: Ridge, sums: _Sums, n_folds: int) -> Ridge:
+def _fit_primal(pool: Executor, ridge: Ridge, sums: _Sums, n_folds: int) -> None:
     """Fit on the samples that have been added up."""
     whole = pool.submit(sums.spectrum)
     ridge.choose(list(pool.map(lambda fold: sums.fold_errors(fold, ridge.penalties), range(n_folds))))
     spectrum, mean, y_mean = whole.result()
     ridge.weights = ridges.solve(spectrum, ridge.chosen)
     ridge.intercept = y_mean - mean @ ridge.weights
-    return ridge
 
 
 class _Sums:

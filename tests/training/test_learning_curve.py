@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 import training.learning_curve
 import training.ridge
@@ -93,3 +94,13 @@ def test_sizes_that_cannot_be_are_refused(sizes: list[int], text: str) -> None:
     x, y = problem(60, 10)
     with pytest.raises(ValueError, match=text):
         list(learning_curve(x, y, sizes, folds_of(60, 4, 0), PENALTIES))
+
+
+def test_the_caller_s_linear_algebra_keeps_its_threads() -> None:
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    (x, y), before = problem(40, 20), threads()
+    curve = learning_curve(x, y, [16, 25, 40], folds_of(40, 4, 0), PENALTIES)
+    for _ in curve:
+        assert threads() == before
