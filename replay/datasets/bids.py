@@ -21,7 +21,7 @@ from replay.datasets.onsets import onset_markers
 from replay.datasets.survey import Survey
 from replay.recordings import read_recording
 from replay.recordings.ctf import ctf_file
-from replay.recordings.mne_raw import channels_as_said
+from replay.recordings.mne_raw import ANNOTATIONS, channels_as_said
 from rtdecode.contracts import Contract
 from rtdecode.errors import UserError, shorten
 
@@ -172,7 +172,8 @@ def _read(survey: Survey, path: Any, columns: EventColumns, units: str | None) -
     table = survey.table(events, ["onset", *columns.all])
     if table is None:
         survey.refuse()
-    recording = read_recording(path.fpath, units=units)
+    # not from trigger channels, of which there may be several: the table says what was shown
+    recording = read_recording(path.fpath, units=units, marker_channel=ANNOTATIONS)
     try:
         with _quiet():
             said = mne_bids.read_raw_bids(path, verbose="error").info

@@ -182,7 +182,11 @@ class Survey:
         if "\n" not in text:
             self.tell(path, Kind.TRUNCATED, "ends within its first line")
             return None
-        header, *cells = _cells(text)
+        try:
+            header, *cells = _cells(text)
+        except csv.Error as error:
+            self.tell(path, Kind.ODD, f"is no table: {str(error).partition(' - ')[0]}")
+            return None
         if lacking := [name for name in needed if name not in header]:
             self.tell(path, Kind.ODD, f"has no column {', '.join(lacking)}")
             return None

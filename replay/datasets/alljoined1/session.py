@@ -19,6 +19,7 @@ from replay.datasets.hdf5 import open_hdf5
 from replay.datasets.pandas_hdf5 import frame_blocks
 from replay.datasets.report import Kind
 from replay.recordings import Markers, read_recording
+from replay.recordings.mne_raw import ANNOTATIONS
 from replay.recordings.montage import placed
 from rtdecode.contracts import ChannelType
 from rtdecode.errors import UserError
@@ -74,7 +75,7 @@ class Session:
     def signal(self, about: About) -> Recording | None:
         """Open the signal, told where it is not as published; its triggers are not looked for."""
         path = self.signal_path
-        found = self.survey.attempt(path, lambda: read_recording(path, marker_channel="annotations"))
+        found = self.survey.attempt(path, lambda: read_recording(path, marker_channel=ANNOTATIONS))
         if found is not None:
             for text, value, expected in (
                 ("Hz", found.rate_hz, about.rate_hz),

@@ -23,6 +23,7 @@ from replay.datasets.things_meg.about import (
 from replay.datasets.things_meg.attributes import CATCH, SPLITS, Attributes, whole
 from replay.recordings import Markers, read_recording
 from replay.recordings.ctf import ctf_file, read_header
+from replay.recordings.mne_raw import ANNOTATIONS
 from rtdecode.contracts import ChannelType
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class RawSubject:
                     self.lacking.append(f"{session}/{run.run}")
                     continue
                 table = self.survey.table(events, _EVENT_COLUMNS) or self.survey.refuse()
-                recording = read_recording(signal)
+                recording = read_recording(signal, marker_channel=ANNOTATIONS)
                 chosen, n_lost = [], table.n_broken + table.ends_within_row
                 for kind, value, sample in table.rows[["trial_type", "value", "sample"]].itertuples(
                     index=False

@@ -63,11 +63,13 @@ def test_runs_and_sessions_come_in_the_order_of_their_numbers(root: Path) -> Non
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("split", ["1", "01"])
-def test_a_recording_in_parts_is_opened_by_its_first_one(tmp_path: Path, split: str) -> None:
+def test_a_recording_in_parts_with_several_triggers_is_opened_by_its_first_one(
+    tmp_path: Path, split: str
+) -> None:
     folder = tmp_path / "lab" / "sub-01" / "meg"
     folder.mkdir(parents=True)
-    info = mne.create_info(["Cz"], 250.0, ["eeg"])
-    raw = mne.io.RawArray(np.zeros((1, 5000)), info, verbose="error")
+    info = mne.create_info(["Cz", "UPPT001", "UPPT002"], 250.0, ["eeg", "stim", "stim"])
+    raw = mne.io.RawArray(np.zeros((3, 5000)), info, verbose="error")
     raw.save(folder / f"sub-01_task-show_split-{split}_meg.fif", verbose="error")
     raw.save(folder / f"sub-01_task-show_split-{split[:-1]}2_meg.fif", verbose="error")
     (folder / "sub-01_task-show_events.tsv").write_text(EVENTS)
