@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from replay.datasets.report import Kind
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from replay.datasets.dataset import Dataset
@@ -38,6 +40,17 @@ class Miniature:
 
     def validate(self, *subjects: str) -> Report:
         return self.dataset.validate(self.root, subjects or (self.subject,), lambda: None, self.variant)
+
+    def problems(self, *subjects: str) -> list[tuple[str, Kind, str]]:
+        """What is found that was not published so: path, kind and text of each."""
+        found = self.validate(*subjects).findings
+        return [(item.path, item.kind, item.text) for item in found if item.kind is not Kind.KNOWN]
+
+
+def edit(path: Path, change: Callable[[list[str]], Sequence[str]]) -> None:
+    """Change the rows of a table; the first of them is the header."""
+    rows = path.read_text().splitlines()
+    path.write_text("".join(f"{row}\n" for row in change(rows)), newline="\n")
 
 
 def write_pictures(folder: Path, names: Iterable[str]) -> None:

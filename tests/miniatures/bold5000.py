@@ -11,7 +11,6 @@ import numpy as np
 
 from miniatures import Miniature, write_pictures
 from replay.datasets.bold5000 import ABOUT, Bold5000, Published
-from replay.datasets.report import Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +36,6 @@ class Bold5000Copy(Miniature):
 
     def betas_file(self, session: int = 1) -> Path:
         return self.root / f"CSI1_{BETAS}_ses-{session:02d}.nii.gz"
-
-    def problems(self) -> list[tuple[str, Kind, str]]:
-        found = self.validate().findings
-        return [(item.path, item.kind, item.text) for item in found if item.kind is not Kind.KNOWN]
 
 
 def write_bold5000(folder: Path) -> Bold5000Copy:

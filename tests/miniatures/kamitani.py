@@ -12,7 +12,6 @@ import numpy as np
 
 from miniatures import Miniature, write_pictures
 from replay.datasets.kamitani import DEEPRECON, GOD, Experiment, Kamitani, Study
-from replay.datasets.report import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,10 +36,6 @@ class KamitaniCopy(Miniature):
     def run_file(self, ending: str, session: str, run: int = 1) -> Path:
         folder = self.root / f"sub-01/ses-{session}/func"
         return folder / f"sub-01_ses-{session}_task-perception_run-{run:02d}_{ending}"
-
-    def problems(self) -> list[tuple[str, Kind, str]]:
-        found = self.validate().findings
-        return [(item.path, item.kind, item.text) for item in found if item.kind is not Kind.KNOWN]
 
 
 def write_deeprecon(folder: Path) -> KamitaniCopy:

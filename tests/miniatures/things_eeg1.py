@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from miniatures import Miniature, write_pictures
-from replay.datasets.report import Kind
 from replay.datasets.things_eeg1 import ABOUT, ThingsEeg1
 
 if TYPE_CHECKING:
@@ -38,10 +37,6 @@ class ThingsEeg1Copy(Miniature):
 
     def file(self, subject: str, ending: str) -> Path:
         return self.root / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-rsvp_{ending}"
-
-    def problems(self, *subjects: str) -> list[tuple[str, Kind, str]]:
-        found = self.validate(*subjects).findings
-        return [(item.path, item.kind, item.text) for item in found if item.kind is not Kind.KNOWN]
 
 
 def write_things_eeg1(folder: Path) -> ThingsEeg1Copy:

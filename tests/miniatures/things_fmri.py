@@ -12,7 +12,6 @@ import nibabel
 import numpy as np
 
 from miniatures import Miniature, write_pictures
-from replay.datasets.report import Kind
 from replay.datasets.things_fmri import ABOUT, Expected, ThingsFmri
 
 if TYPE_CHECKING:
@@ -50,10 +49,6 @@ class ThingsFmriCopy(Miniature):
 
     def beta_file(self, name: str) -> Path:
         return self.root / "betas_csv" / f"sub-01_{name}"
-
-    def problems(self, *subjects: str) -> list[tuple[str, Kind, str]]:
-        found = self.validate(*subjects).findings
-        return [(item.path, item.kind, item.text) for item in found if item.kind is not Kind.KNOWN]
 
 
 def write_things_fmri_raw(folder: Path) -> ThingsFmriCopy:

@@ -48,11 +48,6 @@ def opened(made: Alljoined1Copy, subject: str = "01") -> Content:
     return made.dataset.open(made.root, Selection(subjects=(subject,)))
 
 
-def problems(made: Alljoined1Copy, *subjects: str) -> list[tuple[str, Kind, str]]:
-    findings = made.validate(*subjects).findings
-    return [(one.path, one.kind, one.text) for one in findings if one.kind is not Kind.KNOWN]
-
-
 def test_a_whole_copy_is_as_published(made: Alljoined1Copy) -> None:
     report = made.validate("01", "03", "05")
     assert report.is_complete is False
@@ -104,7 +99,7 @@ def test_without_the_list_of_test_images_none_is_on_either_side(made: Alljoined1
 @pytest.mark.parametrize("text", ["{", "{}", "[1.5]", "[-1]", "[true]", "[99999]", "[" * 100_000])
 def test_a_list_of_test_images_that_is_none_is_told_and_refused(made: Alljoined1Copy, text: str) -> None:
     made.test_images.write_text(text)
-    assert problems(made)[0][:2] == ("test_indices.json", Kind.ODD)
+    assert made.problems()[0][:2] == ("test_indices.json", Kind.ODD)
     with pytest.raises(UserError, match=r"test_indices.json: is no list"):
         opened(made)
 
@@ -182,7 +177,7 @@ def test_a_table_that_is_not_as_published_is_told_and_refused(
     made: Alljoined1Copy, change: Callable[[h5py.Group], None], text: str
 ) -> None:
     edit(made.table("2"), change)
-    found = problems(made)
+    found = made.problems()
     assert any(where == "05_125/subj01_session2.h5" and text in what for where, _, what in found), found
     with pytest.raises(UserError, match=text.replace("'", ".")):
         opened(made)
@@ -205,7 +200,7 @@ def test_each_file_that_cannot_be_read_is_named(
         whole = path.read_bytes()
         damage(path)
         where = path.relative_to(made.root).as_posix()
-        assert any(found[0] == where and kind in (None, found[1]) for found in problems(made))
+        assert any(found[0] == where and kind in (None, found[1]) for found in made.problems())
         with pytest.raises(UserError, match=path.name):
             opened(made)
         path.write_bytes(whole)
@@ -218,7 +213,7 @@ def test_a_signal_of_another_recorder_is_told(made: Alljoined1Copy) -> None:
     mne.io.RawArray(np.zeros((2, 900)), info, verbose="error").save(
         made.signal("1"), overwrite=True, verbose="error"
     )
-    told = [what for where, _, what in problems(made) if where == "raw/subj01_session1_eeg.fif"]
+    told = [what for where, _, what in made.problems() if where == "raw/subj01_session1_eeg.fif"]
     assert told == ["256 Hz where 512 were published", "1 EEG channels where 64 were published"]
 
 

@@ -57,11 +57,6 @@ def read(copy: NsdCopy, **selection: Any) -> Content:
     return copy.dataset.open(copy.root, Selection(subjects=("01",), **selection))
 
 
-def problems(copy: NsdCopy) -> list[tuple[str, Kind, str]]:
-    found = copy.validate().findings
-    return [(item.path, item.kind, item.text) for item in found if item.kind is not Kind.KNOWN]
-
-
 def name(copy: NsdCopy, path: Path) -> str:
     return path.relative_to(copy.root).as_posix()
 
@@ -158,7 +153,7 @@ def test_sessions_that_are_not_there_are_told_and_the_others_read(runs: NsdCopy)
     for folder in ("design", "timeseries"):
         for run in (1, 2, 3, 4):
             runs.run_file(folder, 2, run, "tsv" if folder == "design" else "nii.gz").unlink(missing_ok=True)
-    found = [(kind, text) for _, kind, text in problems(runs)]
+    found = [(kind, text) for _, kind, text in runs.problems()]
     assert found == [(Kind.MISSING, "none of 2 runs is there")] * 2
     (subject,) = runs.validate().subjects
     assert (subject.counts["runs"].found, subject.counts["runs"].expected) == (2, 4)
@@ -206,7 +201,7 @@ def test_what_is_wrong_with_a_run_is_told(
     path = damage(runs)
     if kind is Kind.MISSING:
         path.unlink()
-    (problem,) = problems(runs)
+    (problem,) = runs.problems()
     assert problem[:2] == (name(runs, path), kind)
     assert text in problem[2]
 
@@ -221,7 +216,7 @@ def test_what_is_wrong_with_betas_is_told(betas: NsdCopy) -> None:
     os.truncate(betas.betas(1), betas.betas(1).stat().st_size - 100)
     with h5py.File(betas.betas(2).with_name("betas_session02.hdf5"), "w") as file:
         file["betas"] = np.zeros((N_TRIALS - 1, *reversed(GRID)), np.int16)
-    found = problems(betas)
+    found = betas.problems()
     assert [(path.rpartition("/")[2], kind) for path, kind, _ in found] == [
         ("betas_session01.hdf5", Kind.TRUNCATED),
         ("betas_session02.hdf5", Kind.ODD),
@@ -231,7 +226,7 @@ def test_what_is_wrong_with_betas_is_told(betas: NsdCopy) -> None:
         read(betas)
     betas.betas(1).unlink()
     betas.betas(2).with_name("betas_session02.hdf5").unlink()
-    assert problems(betas)[0][1:] == (Kind.MISSING, "is not there")
+    assert betas.problems()[0][1:] == (Kind.MISSING, "is not there")
     assert read(betas).remarks == ("subj01: 1 of 2 sessions are there",)
 
 
@@ -286,13 +281,13 @@ def test_a_design_of_other_numbers_is_told(runs: NsdCopy) -> None:
     order = runs.design["masterordering"].copy()
     order[0, int(np.argmax(order[0] <= N_SHARED))] = N_SHARED + 1
     savemat(runs.design_path, runs.design | {"masterordering": order})
-    assert any("trials of shared images in 1 sessions, not" in text for *_, text in problems(runs))
+    assert any("trials of shared images in 1 sessions, not" in text for *_, text in runs.problems())
 
 
 @pytest.mark.parametrize("content", [b"", b"MATLAB 5.0", b"\x00" * 4096, b"<!DOCTYPE html>" * 40])
 def test_a_file_that_is_no_design_is_told(runs: NsdCopy, content: bytes) -> None:
     runs.design_path.write_bytes(content)
-    assert [path for path, *_ in problems(runs)] == [name(runs, runs.design_path)]
+    assert [path for path, *_ in runs.problems()] == [name(runs, runs.design_path)]
     with pytest.raises(UserError, match="restore a complete copy"):
         read(runs)
 
@@ -314,9 +309,9 @@ def test_the_table_of_all_images_is_checked_where_it_is_there(runs: NsdCopy) -> 
     path = runs.design_path.with_name("nsd_stim_info_merged.csv")
     whole = path.read_text()
     path.write_text(whole.replace(",0.1,0,False", ",0.1,1,False", 1))
-    assert [text for *_, text in problems(runs)] == ["nsdId does not count from 0"]
+    assert [text for *_, text in runs.problems()] == ["nsdId does not count from 0"]
     path.write_text(whole.replace("False,True", "False,False", 1))
-    assert [text for *_, text in problems(runs)] == [
+    assert [text for *_, text in runs.problems()] == [
         "shared1000 marks others than sharedix of nsd_expdesign.mat"
     ]
     path.unlink()
@@ -325,9 +320,9 @@ def test_the_table_of_all_images_is_checked_where_it_is_there(runs: NsdCopy) -> 
 
 def test_a_mask_of_other_voxels_is_told(runs: NsdCopy) -> None:
     nibabel.save(nibabel.Nifti1Image(np.ones(GRID, np.uint8), np.eye(4)), runs.mask_path)
-    assert [text for *_, text in problems(runs)] == [f"60 voxels, not {int(runs.inside.sum())}"]
+    assert [text for *_, text in runs.problems()] == [f"60 voxels, not {int(runs.inside.sum())}"]
     runs.mask_path.unlink()
-    assert [kind for _, kind, _ in problems(runs)] == [Kind.MISSING]
+    assert [kind for _, kind, _ in runs.problems()] == [Kind.MISSING]
     with pytest.raises(UserError, match=r"nsdgeneral\.nii\.gz: no such file"):
         read(runs)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from miniatures import edit
 from miniatures.things_eeg1 import N_CHANNELS, N_ROWS, N_STOPPED, NOTES
 
 from replay.datasets.catalogue import find_dataset
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from miniatures.things_eeg1 import ThingsEeg1Copy
-
-
-def edit(path: Path, change: Callable[[list[str]], Sequence[str]]) -> None:
-    """Change the rows of a table; the first of them is the header."""
-    rows = path.read_text().splitlines()
-    path.write_text("".join(f"{row}\n" for row in change(rows)), newline="\n")
 
 
 def test_a_whole_copy_is_as_published(tree: ThingsEeg1Copy) -> None:

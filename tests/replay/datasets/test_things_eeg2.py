@@ -52,10 +52,6 @@ def opened(made: ThingsEeg2Copy, variant: str | None = None) -> Content:
     return made.dataset.open(made.root, Selection(subjects=(made.subject,), variant=variant))
 
 
-def problems(made: ThingsEeg2Copy) -> list[tuple[str, Kind, str]]:
-    return [(one.path, one.kind, one.text) for one in made.validate().findings if one.kind is not Kind.KNOWN]
-
-
 def changed(content: dict[str, Any], **new: Any) -> dict[str, Any]:
     """A dictionary with other values; None leaves a key out."""
     return {key: value for key, value in (content | new).items() if value is not None}
@@ -190,7 +186,7 @@ def test_a_raw_file_that_is_not_as_published_is_told(
 ) -> None:
     path = raw.raw("01", "test")
     save_as_before_numpy_2(path, changed(raw_content(CODES), **new))
-    told = [what for where, _, what in problems(raw) if where == "sub-01/ses-01/raw_eeg_test.npy"]
+    told = [what for where, _, what in raw.problems() if where == "sub-01/ses-01/raw_eeg_test.npy"]
     assert any(re.search(text, what) for what in told), told
     if "published" not in text:
         with pytest.raises(UserError, match=f"raw_eeg_test.npy: .*({text})"):
@@ -200,12 +196,12 @@ def test_a_raw_file_that_is_not_as_published_is_told(
 def test_events_that_are_no_image_are_told_and_left_out(raw: ThingsEeg2Copy) -> None:
     path = raw.raw("02", "test")
     save_as_before_numpy_2(path, raw_content(np.array([1, 2, 3, 1, 2, 77])))
-    assert ("sub-01/ses-02/raw_eeg_test.npy", Kind.ODD, "1 events whose code is no image's") in problems(raw)
+    assert ("sub-01/ses-02/raw_eeg_test.npy", Kind.ODD, "1 events whose code is no image's") in raw.problems()
     assert (
         "sub-01/ses-02/raw_eeg_test.npy",
         Kind.ODD,
         "5 trials in session 02 where 6 were published",
-    ) in problems(raw)
+    ) in raw.problems()
     content = opened(raw)
     assert len(content.recordings[-1].markers) == 5
     assert "raw_eeg_test.npy of session 02: 1 events of no image left out" in content.remarks
@@ -233,7 +229,9 @@ def test_each_file_that_cannot_be_read_is_named(
             continue
         damage(path)
         where = path.relative_to(raw.root).as_posix()
-        assert any(found[:2] == (where, kind) and text in found[2] for found in problems(raw)), problems(raw)
+        assert any(found[:2] == (where, kind) and text in found[2] for found in raw.problems()), (
+            raw.problems()
+        )
         with pytest.raises(UserError, match=f"{path.name}: .*{text}"):
             opened(raw)
         path.write_bytes(whole)
@@ -261,9 +259,9 @@ def test_a_table_of_images_that_is_not_as_published_is_told(
         "test_img_files": [f"{name}_t.jpg" for name in names[:3]],
     }
     save_as_before_numpy_2(raw.root / "image_metadata.npy", table)
-    assert problems(raw) == [("image_metadata.npy", Kind.ODD, "8 concepts where 4 were published")]
+    assert raw.problems() == [("image_metadata.npy", Kind.ODD, "8 concepts where 4 were published")]
     save_as_before_numpy_2(raw.root / "image_metadata.npy", changed(table, **new))
-    assert any(text in what for where, _, what in problems(raw) if where == "image_metadata.npy")
+    assert any(text in what for where, _, what in raw.problems() if where == "image_metadata.npy")
 
 
 @pytest.mark.parametrize(
@@ -284,9 +282,8 @@ def test_epochs_that_are_not_as_published_are_told(tmp_path: Path, new: dict[str
     made = write_things_eeg2_preprocessed_17(tmp_path)
     whole = epochs_content("test", POSTERIOR, 100, np.arange(100) / 100 - 0.2)
     save_as_before_numpy_2(made.epochs("test"), changed(whole, **new))
-    assert any(text in what for where, _, what in problems(made) if where.endswith("test.npy")), problems(
-        made
-    )
+    found = made.problems()
+    assert any(text in what for where, _, what in found if where.endswith("test.npy")), found
 
 
 def test_epochs_of_other_images_than_the_table_lists_are_refused(tmp_path: Path) -> None:

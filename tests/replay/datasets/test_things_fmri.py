@@ -17,6 +17,7 @@ import nibabel
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from miniatures import edit
 from miniatures.things_fmri import (
     GRID,
     MISSING,
@@ -58,11 +59,6 @@ def betas(tmp_path: Path) -> ThingsFmriCopy:
 def read(copy: ThingsFmriCopy, *subjects: str, **selection: Any) -> Content:
     chosen = {"mask": copy.mask, **selection}
     return copy.dataset.open(copy.root, Selection(subjects=subjects or ("01",), **chosen))
-
-
-def edit(path: Path, change: Callable[[list[str]], Sequence[str]]) -> None:
-    rows = path.read_text().splitlines()
-    path.write_text("".join(f"{row}\n" for row in change(rows)), newline="\n")
 
 
 def test_a_whole_raw_copy_is_as_published_and_the_missing_run_is_not_missed(raw: ThingsFmriCopy) -> None:

@@ -52,10 +52,6 @@ def opened(made: ThingsMegCopy) -> Content:
     return made.dataset.open(made.root, Selection(subjects=(made.subject,), variant=made.variant))
 
 
-def problems(made: ThingsMegCopy) -> list[tuple[str, Kind, str]]:
-    return [(one.path, one.kind, one.text) for one in made.validate().findings if one.kind is not Kind.KNOWN]
-
-
 def change(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -211,7 +207,7 @@ def test_what_is_not_as_published_is_told(
     raw: ThingsMegCopy, damage: Callable[[ThingsMegCopy], object], where: str, kind: Kind, text: str
 ) -> None:
     damage(raw)
-    found = problems(raw)
+    found = raw.problems()
     assert any(path.endswith(where) and how is kind and text in what for path, how, what in found), found
 
 
@@ -225,7 +221,7 @@ def test_runs_that_are_not_there_are_left_out_and_told(raw: ThingsMegCopy) -> No
         shutil.rmtree(raw.file(session, run, "meg.ds"))
     with pytest.raises(UserError, match="no signal with its event table is there"):
         opened(raw)
-    assert "no signal: none is there" in [what for *_, what in problems(raw)]
+    assert "no signal: none is there" in [what for *_, what in raw.problems()]
 
 
 def test_rows_that_are_no_image_are_left_out_and_told(raw: ThingsMegCopy) -> None:
@@ -266,14 +262,14 @@ def test_each_part_of_the_epochs_is_needed(released: ThingsMegCopy, part: int) -
     path = released.epochs(part)
     path.unlink()
     where = f"derivatives/preprocessed/{path.name}"
-    assert (where, Kind.MISSING, "is not there") in problems(released)
+    assert (where, Kind.MISSING, "is not there") in released.problems()
     with pytest.raises(UserError, match=rf"{path.name}: is not there"):
         opened(released)
 
 
 def test_a_part_that_was_cut_off_is_refused(released: ThingsMegCopy) -> None:
     os.truncate(released.epochs(2), 20_000)
-    assert any("cannot be read as epochs" in what for *_, what in problems(released))
+    assert any("cannot be read as epochs" in what for *_, what in released.problems())
     with pytest.raises(UserError, match="cannot be read as epochs"):
         opened(released)
 
