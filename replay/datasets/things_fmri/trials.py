@@ -47,7 +47,7 @@ def count_trials(
     pairs = {
         "train trials": (len(train), about.n_train - n_missing * n_train),
         "train images": (train.nunique(), about.n_train - n_missing * n_train),
-        "train concepts": (train.str.partition("/")[0].nunique(), about.n_concepts),
+        "train concepts": (train.map(lambda image: image.partition("/")[0]).nunique(), about.n_concepts),
         "test trials": (len(test), about.n_test - n_missing * n_test),
         "test images": (len(repetitions), about.n_test_images),
         "test repetitions": (

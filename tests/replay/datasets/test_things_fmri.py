@@ -259,6 +259,13 @@ def test_trials_are_put_in_order_and_found_by_their_number(betas: ThingsFmriCopy
         np.testing.assert_array_equal(recording.read(0, recording.n_samples), samples)
 
 
+def test_a_table_without_training_trials_is_counted(betas: ThingsFmriCopy) -> None:
+    edit(betas.beta_file("StimulusMetadata.csv"), lambda rows: rows[:1])
+    (subject,) = betas.validate().subjects
+    assert subject.counts["train concepts"].found == 0
+    assert betas.problems()
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "kind", "text"),
     [
