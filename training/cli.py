@@ -13,10 +13,11 @@ from rich.table import Table
 
 from replay.trials import TrialSet
 from rtdecode.errors import UserError
+from training.compare import compare
 from training.config import TrainConfig
 from training.deep.settings import DECODER
-from training.evaluate import Scores, evaluate, leave_one_out, mean_scores
-from training.export import check_antialias, check_repair, export, read_decoder
+from training.evaluate import Scores, evaluate, held_out_parts, leave_one_out, mean_scores
+from training.export import check_antialias, check_repair, export, read_decoder, versions
 from training.fit import Fitted, LinearSettings, split_hash, with_targets
 from training.model import check_installed, fit_model
 from training.study import prepare_study, print_table, progress_console, remark, shown_progress, write_json
@@ -111,6 +112,53 @@ def fit_command(config: Path, json_path: Path | None) -> None:
             "simulated": manifest.simulated,
         },
     )
+
+
+@train.command("compare")
+@_config
+@_json
+def compare_command(config: Path, json_path: Path | None) -> None:
+    """Fit the deep decoder and a linear one on the same trials; score both on the same test trials.
+
+    The linear one has the deep one's baseline and clamp. Scores have 95 % bootstrap intervals, and so have
+    the differences, image by image. What comes of it lies in the folder NAME.compare.
+    """
+    settings = TrainConfig.load(config)
+    if isinstance(settings.model, LinearSettings):
+        raise UserError(f'{config}: compare needs a deep decoder: [model] kind = "meeg" or "fmri"')
+    check_installed()
+    trials = _open_trials(settings)
+    if settings.split.leave_one_out is not None:
+        held_out = held_out_parts(trials, settings.split.leave_one_out)
+        parts = [(name, ~mask, mask) for name, mask in held_out]
+    else:
+        parts = [("test", *settings.split.parts(trials.trials))]
+    models = {
+        "linear": LinearSettings(baseline_s=settings.model.baseline_s, clamp=settings.model.clamp),
+        settings.model.kind: settings.model,
+    }
+    folder = settings.output / f"{settings.name}.compare"
+    targets = _targets(settings)
+    with shown_progress("Fitting") as progress:
+        comparison = compare(trials, targets, parts, models, folder, progress)
+    content = {
+        "name": settings.name,
+        "simulated": trials.simulated,
+        "configuration": settings.model_dump(mode="json"),
+        "versions": versions("scipy", "torch", "lightning"),
+        **comparison.summary(),
+    }
+    write_json(folder / "comparison.json", content)
+    write_json(json_path, content)
+    scores = list(dict.fromkeys(name for found in comparison.scores.values() for name in found))
+    table = Table("decoder", *scores, title=f"{settings.name}: {comparison.n_test} test trials")
+    for decoder, found in comparison.scores.items():
+        table.add_row(decoder, *(str(found[score]) for score in scores))
+    table.add_section()
+    for decoder, found in comparison.gains.items():
+        table.add_row(f"{decoder} − linear", *(str(found[score]) for score in scores))
+    print_table(table)
+    remark(f"95 % intervals over {comparison.drawn}; results in {folder}")
 
 
 def _export(settings: TrainConfig, fitted: Fitted | DeepFitted) -> dict[Path, DecoderManifest]:

@@ -57,6 +57,34 @@ class Scores:
         return {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Predictions of single trials beside the truth.
+
+    Parameters
+    ----------
+    predictions, truth : arrays of shape (n, dim)
+    ranks : array of shape (n,)
+        Of the true image in the gallery, from 1.
+    n_gallery
+        Its size.
+    margin : array of shape (n,)
+        Similarity to the first of two stimuli minus that to the second; None where there are not two.
+    positive : array of shape (n,)
+        Whether the first stimulus of the gallery was shown.
+    contrast
+        The two stimuli.
+    """
+
+    predictions: np.ndarray
+    truth: np.ndarray
+    ranks: np.ndarray
+    n_gallery: int
+    margin: np.ndarray | None
+    positive: np.ndarray
+    contrast: tuple[str, str] | None = None
+
+
 def evaluate(decoder: FittedDecoder, trials: TrialSet, targets: Targets) -> Scores:
     """Score a decoder on test trials.
 
@@ -89,25 +117,40 @@ def score(
     predictions: np.ndarray, stimulus_ids: Sequence[str], targets: Targets, decoder: FittedDecoder
 ) -> Scores:
     """Score predictions ``(n, dim)`` of trials of these stimuli; see :func:`evaluate`."""
+    judged = judge(predictions, stimulus_ids, targets, decoder)
+    return Scores(
+        n_test=len(predictions),
+        n_gallery=judged.n_gallery,
+        pearson=pearson(predictions, judged.truth),
+        top1=top_k(judged.ranks, 1),
+        top5=top_k(judged.ranks, 5) if judged.n_gallery > 5 else None,
+        median_rank=float(np.median(judged.ranks)),
+        auc=None if judged.margin is None else auc(judged.margin, judged.positive),
+        contrast=judged.contrast,
+    )
+
+
+def judge(
+    predictions: np.ndarray, stimulus_ids: Sequence[str], targets: Targets, decoder: FittedDecoder
+) -> Judged:
+    """Compare predictions ``(n, dim)`` with the gallery of all stimuli among these trials."""
     shown = set(stimulus_ids)
     gallery_ids = [name for name in targets.stimulus_ids if name in shown]
     gallery = targets.of(gallery_ids)
     position = {name: index for index, name in enumerate(gallery_ids)}
     truth = np.array([position[name] for name in stimulus_ids])
     mean, sd = np.array(decoder.head.target_mean), np.array(decoder.head.target_sd)
-    ranks = truth_ranks(predictions, gallery, truth, mean, sd)
-    area, contrast = None, None
+    margin, contrast = None, None
     if len(gallery_ids) == 2:
         contrast = (gallery_ids[0], gallery_ids[1])
-        area = auc(prototype_contrast(predictions, gallery[0], gallery[1], mean, sd), truth == 0)
-    return Scores(
-        n_test=len(predictions),
+        margin = prototype_contrast(predictions, gallery[0], gallery[1], mean, sd)
+    return Judged(
+        predictions=predictions,
+        truth=gallery[truth],
+        ranks=truth_ranks(predictions, gallery, truth, mean, sd),
         n_gallery=len(gallery_ids),
-        pearson=pearson(predictions, gallery[truth]),
-        top1=top_k(ranks, 1),
-        top5=top_k(ranks, 5) if len(gallery_ids) > 5 else None,
-        median_rank=float(np.median(ranks)),
-        auc=area,
+        margin=margin,
+        positive=truth == 0,
         contrast=contrast,
     )
 
@@ -131,19 +174,30 @@ def leave_one_out(
     UserError
         If there is only one.
     """
+    for name, mask in held_out_parts(trials, by):
+        fitted = fit_model(trials.select(~mask), targets, settings)
+        yield name, evaluate(fitted.decoder, trials.select(mask), targets)
+
+
+def held_out_parts(trials: TrialSet, by: Literal["run", "session"]) -> list[tuple[str, np.ndarray]]:
+    """Name and mask ``(n,)`` of each run (or session), to be held out in turn.
+
+    Raises
+    ------
+    UserError
+        If there is only one.
+    """
     levels = ["subject", "session", "run"][: {"session": 2, "run": 3}[by]]
     group = trials.trials.groupby(levels, sort=False).ngroup().to_numpy()
     if len(trials) == 0 or group.max() == 0:
         raise UserError(
             f"leaving one {by} out needs at least two; the recordings have {len(np.unique(group))}"
         )
+    parts = []
     for index in range(group.max() + 1):
-        held_out = trials.select(group == index)
-        name = "/".join(
-            str(held_out.trials[level].iloc[0]) for level in levels if held_out.trials[level].iloc[0]
-        )
-        fitted = fit_model(trials.select(group != index), targets, settings)
-        yield name, evaluate(fitted.decoder, held_out, targets)
+        first = trials.trials.iloc[int(np.argmax(group == index))]
+        parts.append(("/".join(str(first[level]) for level in levels if first[level]), group == index))
+    return parts
 
 
 def mean_scores(scores: Sequence[Scores]) -> dict[str, float]:

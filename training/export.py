@@ -397,10 +397,13 @@ def provenance(
         model=model,
         fold_rule=fold_rule,
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        versions={
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("rtdecode", "numpy", "scipy", "onnx", *packages)},
-        },
+        versions=versions("scipy", "onnx", *packages),
         marker_delay_s=trials.extras.get("marker_delay_s", 0.0),
         stream_delay_s=trials.extras.get("stream_delay_s", 0.0),
     )
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of this project, of NumPy and of these packages."""
+    named = {package: version(package) for package in ("rtdecode", "numpy", *packages)}
+    return {"python": platform.python_version(), **named}

@@ -318,3 +318,26 @@ def test_a_gallery_lives_in_the_space_of_the_decoder_that_its_targets_made(study
     assert Retriever(same, head).rank(same.embeddings[1], 2).hits[0].stimulus_id == "two"
     with pytest.raises(MismatchError, match="use a gallery made with the decoder's encoder"):
         Retriever(Gallery.open(study / "builtin"), head)
+
+
+def test_a_deep_and_a_linear_decoder_are_compared(study: Path) -> None:
+    pytest.importorskip("lightning", reason="needs the extra 'train'")
+    _run(study, "prepare")
+    with pytest.raises(UserError, match=r'needs a deep decoder: \[model\] kind = "meeg" or "fmri"'):
+        _run(study, "compare")
+    deep_study(study, **{'test_runs = ["3"]': 'leave_one_out = "run"'})
+    found = _run(study, "compare")
+    assert found["scores"].keys() == {"linear", "fmri, retrieval", "fmri, reconstruction"}
+    assert found["gains"].keys() == {"fmri, retrieval", "fmri, reconstruction"}
+    assert found["n_test"] == 87
+    assert found["configuration"]["model"]["kind"] == "fmri"
+    assert {"python", "rtdecode", "torch"} <= found["versions"].keys()
+    linear = found["scores"]["linear"]["auc"]
+    assert 0.5 < linear["low"] <= linear["value"] <= linear["high"] <= 1
+    folder = study / "out" / "study.compare"
+    assert json.loads((folder / "comparison.json").read_text()) == found
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "comparison.json",
+        *(f"fmri-{k}" for k in range(3)),
+    ]
+    assert (folder / "fmri-0" / "curve.csv").is_file()
