@@ -227,6 +227,8 @@ def evaluate_command(config: Path, json_path: Path | None) -> None:
         remark(
             f"head {head}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.numbers().items())
         )
+    if (known := _known_images(settings, trials)) > 0:
+        remark(f"{known:.0%} of the test trials show what training trials showed, too: not new images")
     if contrast := folds[0][1].contrast:
         remark(f"auc: {contrast[0]} (positive) against {contrast[1]}")
     write_json(
@@ -239,6 +241,17 @@ def evaluate_command(config: Path, json_path: Path | None) -> None:
             "heads": {head: scores.numbers() for head, scores in by_head.items()},
         },
     )
+
+
+def _known_images(settings: TrainConfig, trials: TrialSet) -> float:
+    """Share of the test trials whose stimulus some training trial shows; the mean over parts held out."""
+    stimuli = trials.trials["stimulus_id"]
+    if settings.split.leave_one_out is not None:
+        parts = [(~test, test) for _, test in held_out_parts(trials, settings.split.leave_one_out)]
+    else:
+        parts = [settings.split.parts(trials.trials)]
+    shares = [stimuli[test].isin(stimuli[train].dropna()).mean() for train, test in parts]
+    return float(np.mean(shares))
 
 
 def _score_test(settings: TrainConfig, trials: TrialSet, targets: Targets) -> dict[str, Scores]:

@@ -20,7 +20,7 @@ from replay.datasets.simulated.showing import simulated_content, world_pictures
 from rtdecode.errors import UserError
 from rtdecode.output import check_writable, write_file
 from training.config import TrainConfig
-from training.presets import baseline_preset, signal_preset
+from training.presets import baseline_preset, shared_channels, signal_preset
 from training.study import prepare_study, remark, shown_progress
 
 if TYPE_CHECKING:
@@ -205,6 +205,9 @@ def _write_study(
     Pictures are taken out of ``pictures``, where that is given, into the study's own folder.
     """
     signal = signal_preset(content.variant, content.recordings[0])
+    if (shared := shared_channels(content.recordings)) is not None:
+        remark(f"the recordings have different channels: the {len(shared)} that all have are taken")
+        signal = signal.model_copy(update={"channels": shared})
     has_split = {"train", "test"} <= set(content.stimuli["split"])
     config = out / f"{name}.toml"
     text = _toml(

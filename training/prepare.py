@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from rtdecode.gate import Admission
     from rtdecode.stimuli import StimulusTable
 
-_BRAIN = (ChannelType.EEG, ChannelType.MAG, ChannelType.GRAD, ChannelType.VOXEL)
+BRAIN = (ChannelType.EEG, ChannelType.MAG, ChannelType.GRAD, ChannelType.VOXEL)
+"""Channels that are decoded from unless some are named."""
+
 RunningStep = Annotated[
     RunningDemean | RunningDetrend | RunningZscore | RunningRobustScale, Field(discriminator="kind")
 ]
@@ -109,7 +111,7 @@ class SignalSettings(BaseModel):
             If a channel is missing, or no such filter exists at this rate.
         """
         offered = {channel.name: channel for channel in channels}
-        names = self.channels or tuple(name for name, channel in offered.items() if channel.type in _BRAIN)
+        names = self.channels or tuple(name for name, channel in offered.items() if channel.type in BRAIN)
         if missing := [name for name in names if name not in offered]:
             raise UserError(f"no channel {', '.join(missing)}: the recording has {', '.join(offered)}")
         if not names:

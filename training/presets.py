@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from replay.datasets.dataset import Form
-from rtdecode.contracts import ChannelType, RunningDetrend, RunningZscore
-from training.prepare import SignalSettings
+from rtdecode.contracts import ChannelType, RunningDemean
+from training.prepare import BRAIN, SignalSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from replay.datasets.dataset import Variant
     from replay.recordings.recording import Recording
 
@@ -40,10 +42,7 @@ def signal_preset(variant: Variant, recording: Recording) -> SignalSettings:
         return SignalSettings(tmin_s=0.0, tmax_s=0.0)
     if recording.channels[0].type is ChannelType.VOXEL:
         return SignalSettings(
-            running=(
-                RunningDetrend(time_constant_s=120.0, warmup_s=20.0),
-                RunningZscore(time_constant_s=120.0, warmup_s=20.0),
-            ),
+            running=(RunningDemean(time_constant_s=300.0, warmup_s=20.0),),
             tmin_s=2.0,
             tmax_s=9.0,
             shift_residual=True,
@@ -58,6 +57,21 @@ def signal_preset(variant: Variant, recording: Recording) -> SignalSettings:
         tmax_s=0.8,
         resample_hz=_RATE_HZ if recording.rate_hz > _RATE_HZ else None,
     )
+
+
+def shared_channels(recordings: Sequence[Recording]) -> tuple[str, ...] | None:
+    """Names of the channels to decode from that all recordings have, in the first one's order.
+
+    None where all have the same ones, or there is none that all have: then there is nothing to choose.
+    """
+    brains = [
+        tuple(channel.name for channel in recording.channels if channel.type in BRAIN)
+        for recording in recordings
+    ]
+    everywhere = set(brains[0]).intersection(*brains)
+    if not everywhere or all(names == brains[0] for names in brains):
+        return None
+    return tuple(name for name in brains[0] if name in everywhere)
 
 
 def baseline_preset(signal: SignalSettings) -> tuple[float, float] | None:

@@ -119,8 +119,8 @@ def _describe(table: pd.DataFrame) -> dict[str, dict[str, str]]:
 def _future_session(table: pd.DataFrame, recordings: Sequence[Recording]) -> pd.Series:
     """Earlier sessions against each subject's last one; where there is one session, its last runs or blocks.
 
-    Training trials of stimuli that the test shows again are excluded, unless stimuli are categories that all
-    sessions show: then little would be left.
+    Training trials, of any subject, of stimuli that the test shows again are excluded, unless stimuli are
+    categories that all sessions show: then little would be left.
     """
     split = pd.Series(pd.NA, index=table.index, dtype="string")
     parts: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -138,11 +138,13 @@ def _future_session(table: pd.DataFrame, recordings: Sequence[Recording]) -> pd.
                 continue
             later = mine & table[column].isin(names[-math.ceil(_LAST_PART * len(names)) :])
             mine &= table[column].notna()
-        earlier = mine & ~later
-        split[earlier], split[later] = "train", "test"
-        again = earlier & table["stimulus_id"].isin(table.loc[later, "stimulus_id"].dropna().unique())
-        if again.sum() < _MOST_EXCLUDED * earlier.sum():
-            split[again] = "excluded"
+        split[mine & ~later], split[later] = "train", "test"
+    # whoever is tested on a stimulus: a fit on several people sees the trials of all of them
+    earlier = split.eq("train").fillna(False)
+    tested = table.loc[split.eq("test").fillna(False), "stimulus_id"].dropna().unique()
+    again = earlier & table["stimulus_id"].isin(tested)
+    if again.sum() < _MOST_EXCLUDED * earlier.sum():
+        split[again] = "excluded"
     return split
 
 

@@ -125,3 +125,11 @@ def test_a_simulated_device_that_does_not_exist_leaves_nothing(tmp_path: Path) -
             data, ["simulate", "simulated-9t", "--out", str(tmp_path / "s")], catch_exceptions=False
         )
     assert not (tmp_path / "s").exists()
+
+
+def test_subjects_with_other_channels_share_those_that_all_have(copy: ThingsEeg1Copy, tmp_path: Path) -> None:
+    out = prepare(copy, tmp_path / "study", "--subject", "49")
+    assert "different channels: the 63 that all have are taken" in out
+    trials = TrialSet.open(tmp_path / "study" / "trials")
+    assert [channel.name for channel in trials.signal.channels] == [f"E{n}" for n in range(1, 64)]
+    assert set(trials.trials["subject"]) == {"10", "49"}

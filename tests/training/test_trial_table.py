@@ -22,9 +22,12 @@ WINDOW = Window(first_sample=-2, last_sample=7)
 
 
 def _table(
-    tmp_path: Path, runs: list[tuple[str, str, list[tuple[int, str]]]], split: dict[str, str]
+    tmp_path: Path,
+    runs: list[tuple[str, str, list[tuple[int, str]]]],
+    split: dict[str, str],
+    subjects: str = "",
 ) -> pd.DataFrame:
-    """Runs are (session, run, [(onset, stimulus)])."""
+    """Runs are (session, run, [(onset, stimulus)]); ``subjects`` has a letter a run, by default all are 1."""
     recordings = [
         Recording(
             name=f"r{index}",
@@ -33,7 +36,7 @@ def _table(
             n_samples=1000,
             markers=Markers(np.empty(0, np.int64), []),
             reader=array_reader(np.zeros((1000, 1))),
-            subject="1",
+            subject=subjects[index : index + 1] or "1",
             session=session,
             run=run,
         )
@@ -102,3 +105,17 @@ def test_no_training_window_shares_samples_with_a_test_window(
         for onset, side in zip(onsets, sides, strict=True)
     ]
     assert table["split_original"].tolist() == expected
+
+
+def test_a_stimulus_that_somebody_is_tested_on_is_nobody_s_training(tmp_path: Path) -> None:
+    """A fit on several people sees the trials of all of them."""
+    runs = [
+        ("1", "a", [(10, "x1"), (30, "x2"), (50, "x3"), (70, "x4")]),
+        ("2", "a", [(10, "y1")]),
+        ("1", "a", [(10, "y1"), (30, "y2"), (50, "y3"), (70, "y4")]),
+        ("2", "a", [(10, "z1")]),
+    ]
+    stimuli = [name for _, _, trials in runs for _, name in trials]
+    table = _table(tmp_path, runs, dict.fromkeys(stimuli, "train"), subjects="1122")
+    future = table["split_future_session"].tolist()
+    assert future == ["train"] * 4 + ["test", "excluded"] + ["train"] * 3 + ["test"]
