@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from training.networks.settings import LossSettings
 
 
+_LARGEST_LOG_SCALE = math.log(100.0)
+"""As in CLIP: a temperature that falls on and on makes training unstable."""
+
+
 class DecodingLoss(nn.Module):
     """Loss of predictions by head against true embeddings.
 
@@ -63,7 +67,11 @@ class DecodingLoss(nn.Module):
     ) -> torch.Tensor:
         if self.settings.normalise == "both":
             predictions = functional.normalize(predictions, dim=1)
-        logits = self.log_scale.exp() * predictions @ functional.normalize(targets, dim=1).T
+        logits = (
+            self.log_scale.clamp(max=_LARGEST_LOG_SCALE).exp()
+            * predictions
+            @ functional.normalize(targets, dim=1).T
+        )
         same = stimuli[:, None] == stimuli
         if self.settings.contrast == "siglip":
             return siglip_loss(logits + self.offset, same)

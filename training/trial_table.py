@@ -120,7 +120,8 @@ def _future_session(table: pd.DataFrame, recordings: Sequence[Recording]) -> pd.
     """Earlier sessions against each subject's last one; where there is one session, its last runs or blocks.
 
     Training trials, of any subject, of stimuli that the test shows again are excluded, unless stimuli are
-    categories that all sessions show: then little would be left.
+    categories that all sessions show: then little would be left. Where the last part is the authors' test and
+    nothing else it is no later session, and a subject has none.
     """
     split = pd.Series(pd.NA, index=table.index, dtype="string")
     parts: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -138,6 +139,9 @@ def _future_session(table: pd.DataFrame, recordings: Sequence[Recording]) -> pd.
                 continue
             later = mine & table[column].isin(names[-math.ceil(_LAST_PART * len(names)) :])
             mine &= table[column].notna()
+        is_test = table["split_original"].eq("test").fillna(False)
+        if later.any() and (later == (mine & is_test)).all():
+            continue
         split[mine & ~later], split[later] = "train", "test"
     # whoever is tested on a stimulus: a fit on several people sees the trials of all of them
     earlier = split.eq("train").fillna(False)

@@ -42,9 +42,10 @@ minus that of the onset sample.
 The splits say ``train`` or ``test``. ``split_original`` is the table's own; ``split_concept_disjoint`` is the
 same but for training stimuli whose concept occurs in the test, which are ``excluded``;
 ``split_future_session`` is ``test`` in each subject's last session; where there is only one, in the last
-fifth of its runs, or of the blocks of its only run; and null where that is one, too. Earlier trials of
-stimuli that are shown again then are ``excluded``, unless that were 40 % of them (stimuli are categories). In
-all three, training trials whose window shares samples with a test trial's are ``excluded``.
+fifth of its runs, or of the blocks of its only run; and null where that is one, too, or just the test of
+``split_original``. Earlier trials of stimuli that are shown again then are ``excluded``, unless that were
+40 % of them (stimuli are categories). In all three, training trials whose window shares samples with a test
+trial's are ``excluded``.
 ``block`` is what the table says of the stimulus; where it says something else at each showing it is null.
 ``quality`` is null: offline nothing judges a trial yet.
 """

@@ -119,3 +119,11 @@ def test_a_stimulus_that_somebody_is_tested_on_is_nobody_s_training(tmp_path: Pa
     table = _table(tmp_path, runs, dict.fromkeys(stimuli, "train"), subjects="1122")
     future = table["split_future_session"].tolist()
     assert future == ["train"] * 4 + ["test", "excluded"] + ["train"] * 3 + ["test"]
+
+
+def test_where_the_authors_test_comes_last_it_is_no_future_session(tmp_path: Path) -> None:
+    """As where only the runs of training and of test are known, and not their sessions."""
+    runs = [("", "training", [(10, "x1"), (30, "x2")]), ("", "test", [(10, "y1"), (30, "y2")])]
+    split = {"x1": "train", "x2": "train", "y1": "test", "y2": "test"}
+    table = _table(tmp_path, runs, split)
+    assert table["split_future_session"].isna().all()

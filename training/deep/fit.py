@@ -408,8 +408,15 @@ class _Fitting(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         model = self.model
         kind = torch.optim.AdamW if model.optimiser == "adamw" else torch.optim.Adam
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        self.adam = kind(parameters, lr=model.learning_rate, weight_decay=model.weight_decay)
+        parts = {
+            part: [p for p in part.parameters() if p.requires_grad] for part in (self.network, self.loss)
+        }
+        # The temperature is no weight: decay would draw it towards 1.
+        groups = [
+            {"params": parts[self.network], "weight_decay": model.weight_decay},
+            {"params": parts[self.loss], "weight_decay": 0.0},
+        ]
+        self.adam = kind(groups, lr=model.learning_rate)
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in starting_with("optimiser.", self.progress.left).items():
             number, moment = name.split(".", 1)
