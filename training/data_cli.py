@@ -85,7 +85,7 @@ def prepare_command(
     with "rtdecode train fit" and "evaluate". The copy is not changed.
     """
     dataset = find_dataset(name)
-    _check_new(out)
+    _check_new(out, images)
     chosen = dataset.select(subjects)
     content = dataset.open(root, Selection(subjects=chosen, variant=variant, mask=mask))
     whose = "all" if chosen == dataset.about.subjects else "-".join(chosen)
@@ -134,7 +134,7 @@ def bids_command(
     As "prepare" does with public ones. Its events.tsv say what was shown: name the columns. Without a --split
     the last session, or the last runs of an only one, are the test.
     """
-    _check_new(out)
+    _check_new(out, images)
     columns = EventColumns(stimulus=stimulus, image=image, concept=concept, split=split)
     content = open_bids(root, columns, subjects=subjects, task=task, datatype=datatype, units=units)
     source = {
@@ -182,7 +182,9 @@ def simulate_command(
     _write_study(out, name.casefold(), origin, content, {"simulated": source}, None, json_path, pictures)
 
 
-def _check_new(out: Path) -> None:
+def _check_new(out: Path, images: Path | None = None) -> None:
+    if images is not None and not images.exists():
+        raise UserError(f"{images}: no such folder of images; check --images, or leave it out")
     if out.exists():
         raise UserError(
             f"{out} exists already: run 'rtdecode train prepare' on its TOML file, or name another folder"

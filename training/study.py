@@ -39,7 +39,7 @@ def prepare_study(settings: TrainConfig, json_path: Path | None) -> None:
         if settings.targets.encoder != "one_hot":
             stimuli.pictures()
     except UserError as error:
-        remark(f"warning: fit and evaluate will need the images: {error}")
+        remark(f"warning: fit and evaluate will need the images (--images of rtdecode data): {error}")
     source = settings.source()
     for line in source.remarks:
         remark(line)

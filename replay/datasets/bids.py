@@ -102,6 +102,8 @@ def open_bids(
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; name the one that holds dataset_description.json")
+    if not any(root.glob("sub-*")):
+        raise UserError(f"{root} is no BIDS dataset: name the folder that holds those of the subjects, sub-*")
     survey = Survey(root, "restore it, or name the dataset's folder")
     parts = [_read(survey, path, columns, units) for path in _find(root, subjects, task, datatype)]
     return Content(

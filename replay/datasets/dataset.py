@@ -392,9 +392,12 @@ def stimulus_table(stimuli: Iterable[Stimulus]) -> pd.DataFrame:
     for stimulus in stimuli:
         before = said.setdefault(stimulus.stimulus_id, stimulus)
         if before[:-1] != stimulus[:-1]:
+            field, one, other = next(
+                said for said in zip(Stimulus._fields, before, stimulus, strict=True) if said[1] != said[2]
+            )
             raise UserError(
-                f"stimulus {stimulus.stimulus_id} is {before[1:4]} in one place and {stimulus[1:4]} in "
-                "another: check the tables of the copy"
+                f"stimulus {stimulus.stimulus_id} has {field} {one!r} in one place and {other!r} in another: "
+                "each has one; mend the tables, or leave that column out"
             )
         if before.block != stimulus.block:
             said[stimulus.stimulus_id] = before._replace(block="")

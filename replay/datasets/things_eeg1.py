@@ -262,6 +262,8 @@ class _Subject:
             )
             for image, test, block in zip(images, is_test, blocks, strict=True)
         ]
+        if self.survey.size(path) is None:
+            self.survey.refuse()
         recording = read_recording(path)
         markers = onset_markers(recording, onsets_s, [one.stimulus_id for one in stimuli])
         n_lost = table.n_broken + table.ends_within_row + len(table.rows) - len(markers)

@@ -69,7 +69,8 @@ def volumes(
         delay_s=delay_s,
     )
     with stopped_by_signals(stream.stop), ThreadPoolExecutor(1, thread_name_prefix="volumes") as thread:
-        console.print(f"Waiting for volumes in {folder}")
+        missing = "" if folder.is_dir() else ", which does not exist yet: is its name right?"
+        console.print(f"Waiting for volumes in {folder}{missing}")
         running = thread.submit(stream.run)
         while not wait([running], timeout=_INTERRUPTIBLE_S).done:
             pass

@@ -70,6 +70,7 @@ def test_without_images_it_says_what_for_they_are_needed(copy: ThingsEeg1Copy, t
         (lambda copy: copy.file("10", "eeg.eeg").unlink(), (), "sub-10_task-rsvp_eeg"),
         (lambda _: None, ("--variant", "betas"), "has no variant 'betas'; known are raw"),
         (lambda copy: (copy.root.parent / "study").mkdir(), (), "exists already"),
+        (lambda _: None, ("--images", "nowhere"), "nowhere: no such folder of images"),
     ],
 )
 def test_what_it_cannot_do_it_refuses_and_leaves_nothing(

@@ -127,7 +127,7 @@ def test_events_outside_the_signal_are_left_out_and_told(root: Path) -> None:
                 EVENTS.replace("cat_01.jpg\tcat", "cat_01.jpg\tdog")
             ),
             {},
-            "stimulus cat_01 is .* in one place and .* in another",
+            "stimulus cat_01 has concept_id 'dog' in one place and 'cat' in another",
         ),
     ],
     ids=["events", "column", "task", "subject", "contradiction"],
@@ -142,3 +142,11 @@ def test_what_is_missing_is_said_in_one_line(root: Path, change: object, options
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         open_bids(tmp_path / "nowhere", COLUMNS)
+
+
+def test_a_folder_above_or_below_the_dataset_is_refused(root: Path) -> None:
+    for folder in (root.parent, root / "sub-01"):
+        with pytest.raises(
+            UserError, match="is no BIDS dataset: name the folder that holds those of the subjects"
+        ):
+            open_bids(folder, COLUMNS)
