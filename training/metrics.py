@@ -10,7 +10,7 @@ from scipy import stats
 from rtdecode.similarity import TIE, ranks, standardise, unit_length
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _BLOCK = 1024
 """Trials that are compared with the gallery at a time."""
@@ -62,12 +62,9 @@ def truth_ranks(
     array of shape (n,), int
         See :func:`rtdecode.similarity.ranks`.
     """
-    predictions = unit_length(standardise(predictions, mean, sd))
-    gallery = unit_length(standardise(gallery, mean, sd))
     found = np.empty(len(predictions), dtype=np.int64)
-    for start in range(0, len(predictions), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        found[rows] = ranks(predictions[rows] @ gallery.T, np.asarray(truth)[rows])
+    for rows, cosines in _cosines(predictions, gallery, mean, sd):
+        found[rows] = ranks(cosines, np.asarray(truth)[rows])
     return found
 
 
@@ -134,11 +131,14 @@ def ranks_within(
     sizes : array of shape (n,), int
         Images of that category; chance of a first rank is one over it.
     """
-    similarity = _cosines(predictions, gallery, mean, sd)
-    names = np.asarray(categories)
-    fellows = names[np.asarray(truth)][:, None] == names
-    own = np.take_along_axis(similarity, np.asarray(truth, np.intp)[:, None], axis=1)
-    return np.count_nonzero(fellows & (similarity >= own - TIE), axis=1), np.count_nonzero(fellows, axis=1)
+    names, truth = np.asarray(categories), np.asarray(truth, np.intp)
+    found, sizes = np.empty((2, len(predictions)), dtype=np.int64)
+    for rows, cosines in _cosines(predictions, gallery, mean, sd):
+        fellows = names[truth[rows]][:, None] == names
+        own = np.take_along_axis(cosines, truth[rows, None], axis=1)
+        found[rows] = np.count_nonzero(fellows & (cosines >= own - TIE), axis=1)
+        sizes[rows] = np.count_nonzero(fellows, axis=1)
+    return found, sizes
 
 
 def hubness(
@@ -149,8 +149,10 @@ def hubness(
     Radovanovic, Nanopoulos and Ivanovic 2010, *Hubs in space*, Journal of Machine Learning Research 11.
     0 where all images are answered equally often.
     """
-    best = np.argsort(-_cosines(predictions, gallery, mean, sd), axis=1, kind="stable")[:, :k]
-    times = np.bincount(best.ravel(), minlength=len(gallery))
+    times = np.zeros(len(gallery), dtype=np.int64)
+    for _, cosines in _cosines(predictions, gallery, mean, sd):
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+        times += np.bincount(best.ravel(), minlength=len(gallery))
     return float(stats.skew(times)) if np.ptp(times) else 0.0
 
 
@@ -270,12 +272,15 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float(above / (n_positive * n_negative))
 
 
-def _cosines(predictions: np.ndarray, gallery: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-    """Similarity of each prediction to each image, (n, n_gallery)."""
-    cosines: np.ndarray = (
-        unit_length(standardise(predictions, mean, sd)) @ unit_length(standardise(gallery, mean, sd)).T
-    )
-    return cosines
+def _cosines(
+    predictions: np.ndarray, gallery: np.ndarray, mean: np.ndarray, sd: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Similarity of predictions to all images (n_block, n_gallery), with the rows that a block holds."""
+    predictions = unit_length(standardise(predictions, mean, sd))
+    gallery = unit_length(standardise(gallery, mean, sd))
+    for start in range(0, len(predictions), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        yield rows, predictions[rows] @ gallery.T
 
 
 def _check(predictions: np.ndarray, targets: np.ndarray) -> None:
