@@ -6,20 +6,24 @@ device that looks at it.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from replay.datasets.simulated.device import PEOPLE, Use
+from replay.datasets.simulated.device import PEOPLE, Device, Use
 from replay.datasets.simulated.noise import Component
-from replay.datasets.simulated.responses import IMAGE_WAVES, Wave
+from replay.datasets.simulated.responses import IMAGE_SPAN_S, IMAGE_WAVES, RESPONSE_S, Wave, wave_bank
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from replay.datasets.simulated.artefacts import Disturbances
     from replay.datasets.simulated.head import Sensors
     from replay.datasets.simulated.noise import Blocks
+    from replay.datasets.simulated.settings import SubjectSettings
 
     Array = NDArray[np.float64]
 
@@ -83,6 +87,77 @@ def image_patterns(sensors: Sensors, n_latent: int) -> Array:
     drive = rng.normal(size=(n_latent, len(IMAGE_WAVES), len(places), 3)) * active.T[:, :, None]
     patterns: Array = np.einsum("lwrd,rdc->lwc", drive, sensors.lead_field(places))
     return patterns
+
+
+def cortex_device(
+    settings: SubjectSettings,
+    sensors: Sensors,
+    blocks: Blocks,
+    n_latent: int,
+    *,
+    stream: int,
+    evoked_parts: tuple[tuple[Wave, float, tuple[str, ...]], ...],
+    axis: int,
+    evoked: float,
+    brain: float,
+    slope: float,
+    alpha: float,
+    alpha_hz: float,
+    sensor: float,
+    disturbances: Callable[[np.random.Generator, float], Disturbances],
+) -> Device:
+    """Let sensors around the head look at this person's cortex.
+
+    Parameters
+    ----------
+    settings
+        The person's dials.
+    sensors
+        What looks.
+    blocks
+        The pieces that noise is made in.
+    n_latent
+        Number of latent features.
+    stream, disturbances
+        See :class:`~replay.datasets.simulated.device.Device`.
+    evoked_parts, axis
+        See :func:`evoked_maps`.
+    evoked
+        Largest deflection of what every image evokes, in the sensors' unit.
+    brain, slope, alpha, alpha_hz, sensor
+        See :func:`brain_noise`; of a person whose coupling and noise level are 1.
+    """
+    bank = partial(wave_bank, tuple(wave for wave, _, _ in evoked_parts))
+    maps = evoked_maps(sensors, evoked_parts, axis=axis)
+    maps *= evoked / np.abs(bank(np.linspace(0, RESPONSE_S, 600)) @ maps).max()
+    level = settings.noise_level
+    return Device(
+        name=settings.name,
+        stream=stream,
+        channels=sensors.channels,
+        rate_hz=settings.rate_hz,
+        lead_in_s=10.0,
+        response_s=RESPONSE_S,
+        evoked_bank=bank,
+        evoked_maps=maps,
+        image_bank=partial(wave_bank, IMAGE_WAVES),
+        image_patterns=image_patterns(sensors, n_latent),
+        span_s=IMAGE_SPAN_S,
+        reference_sd=float(np.hypot(brain, alpha)),
+        noise=brain_noise(
+            sensors,
+            blocks,
+            settings.rate_hz,
+            brain=settings.coupling * level * brain,
+            slope=slope,
+            alpha=settings.coupling * level * alpha,
+            alpha_hz=alpha_hz,
+            sensor=level * sensor,
+        ),
+        blocks=blocks,
+        resting=np.zeros(len(sensors.channels)),
+        disturbances=disturbances,
+    )
 
 
 def brain_noise(

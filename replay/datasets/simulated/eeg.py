@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -16,11 +16,11 @@ from replay.datasets.simulated.artefacts import (
     muscle_bursts,
     pops,
 )
-from replay.datasets.simulated.cortex import brain_noise, evoked_maps, image_patterns
+from replay.datasets.simulated.cortex import cortex_device
 from replay.datasets.simulated.device import PEOPLE, Device
 from replay.datasets.simulated.head import Sensors, build_head, cap_info
 from replay.datasets.simulated.noise import Blocks
-from replay.datasets.simulated.responses import IMAGE_SPAN_S, IMAGE_WAVES, RESPONSE_S, Wave, wave_bank
+from replay.datasets.simulated.responses import Wave
 from replay.datasets.simulated.settings import SubjectSettings
 from rtdecode.contracts import Channel, ChannelType, Unit
 
@@ -104,37 +104,20 @@ class EegSettings(SubjectSettings):
 
     def device(self, n_latent: int) -> Device:
         """Put the cap on this person's head."""
-        cap = eeg_cap()
-        waves = tuple(wave for wave, _, _ in _EVOKED)
-        evoked = evoked_maps(cap, _EVOKED, axis=0)
-        bank = partial(wave_bank, waves)
-        evoked *= self.evoked_v / np.abs(bank(np.linspace(0, RESPONSE_S, 600)) @ evoked).max()
-        level = self.noise_level
-        return Device(
-            name=self.name,
+        return cortex_device(
+            self,
+            eeg_cap(),
+            _BLOCKS,
+            n_latent,
             stream=PEOPLE,
-            channels=cap.channels,
-            rate_hz=self.rate_hz,
-            lead_in_s=10.0,
-            response_s=RESPONSE_S,
-            evoked_bank=bank,
-            evoked_maps=evoked,
-            image_bank=partial(wave_bank, IMAGE_WAVES),
-            image_patterns=image_patterns(cap, n_latent),
-            span_s=IMAGE_SPAN_S,
-            reference_sd=float(np.hypot(self.brain_v, self.alpha_v)),
-            noise=brain_noise(
-                cap,
-                _BLOCKS,
-                self.rate_hz,
-                brain=self.coupling * level * self.brain_v,
-                slope=self.brain_slope,
-                alpha=self.coupling * level * self.alpha_v,
-                alpha_hz=self.alpha_hz,
-                sensor=level * self.sensor_v,
-            ),
-            blocks=_BLOCKS,
-            resting=np.zeros(len(cap.channels)),
+            evoked_parts=_EVOKED,
+            axis=0,
+            evoked=self.evoked_v,
+            brain=self.brain_v,
+            slope=self.brain_slope,
+            alpha=self.alpha_v,
+            alpha_hz=self.alpha_hz,
+            sensor=self.sensor_v,
             disturbances=self._disturbances,
         )
 

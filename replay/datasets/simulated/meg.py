@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,16 +17,17 @@ from replay.datasets.simulated.artefacts import (
     muscle_bursts,
     pops,
 )
-from replay.datasets.simulated.cortex import brain_noise, evoked_maps, image_patterns
-from replay.datasets.simulated.device import Device
+from replay.datasets.simulated.cortex import cortex_device
 from replay.datasets.simulated.head import Sensors, build_head
 from replay.datasets.simulated.noise import Blocks
-from replay.datasets.simulated.responses import IMAGE_SPAN_S, IMAGE_WAVES, RESPONSE_S, Wave, wave_bank
+from replay.datasets.simulated.responses import Wave
 from replay.datasets.simulated.settings import SubjectSettings
 from rtdecode.contracts import Channel, ChannelType, Unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from replay.datasets.simulated.device import Device
 
     Array = NDArray[np.float64]
 
@@ -111,37 +112,20 @@ class MegSettings(SubjectSettings):
 
     def device(self, n_latent: int) -> Device:
         """Put this person's head into the helmet."""
-        helmet = meg_helmet()
-        waves = tuple(wave for wave, _, _ in _EVOKED)
-        evoked = evoked_maps(helmet, _EVOKED, axis=2)
-        bank = partial(wave_bank, waves)
-        evoked *= self.evoked_t / np.abs(bank(np.linspace(0, RESPONSE_S, 600)) @ evoked).max()
-        level = self.noise_level
-        return Device(
-            name=self.name,
+        return cortex_device(
+            self,
+            meg_helmet(),
+            _BLOCKS,
+            n_latent,
             stream=_STREAM,
-            channels=helmet.channels,
-            rate_hz=self.rate_hz,
-            lead_in_s=10.0,
-            response_s=RESPONSE_S,
-            evoked_bank=bank,
-            evoked_maps=evoked,
-            image_bank=partial(wave_bank, IMAGE_WAVES),
-            image_patterns=image_patterns(helmet, n_latent),
-            span_s=IMAGE_SPAN_S,
-            reference_sd=float(np.hypot(self.brain_t, self.alpha_t)),
-            noise=brain_noise(
-                helmet,
-                _BLOCKS,
-                self.rate_hz,
-                brain=self.coupling * level * self.brain_t,
-                slope=self.brain_slope,
-                alpha=self.coupling * level * self.alpha_t,
-                alpha_hz=self.alpha_hz,
-                sensor=level * self.sensor_t,
-            ),
-            blocks=_BLOCKS,
-            resting=np.zeros(len(helmet.channels)),
+            evoked_parts=_EVOKED,
+            axis=2,
+            evoked=self.evoked_t,
+            brain=self.brain_t,
+            slope=self.brain_slope,
+            alpha=self.alpha_t,
+            alpha_hz=self.alpha_hz,
+            sensor=self.sensor_t,
             disturbances=self._disturbances,
         )
 
