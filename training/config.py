@@ -304,6 +304,8 @@ class Source:
     ----------
     recordings
         In the order in which they were recorded.
+    files
+        Those that a copy's recordings come from; of recordings named one by one the configuration knows them.
     remarks
         What a person should know of them, a line each.
     notes
@@ -311,6 +313,7 @@ class Source:
     """
 
     recordings: tuple[Recording, ...]
+    files: tuple[Path, ...] = ()
     remarks: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -414,6 +417,7 @@ class TrainConfig(FileSettings):
         cautions = [text for text in (variant.caution, variant.no_amounts) if text]
         return Source(
             content.recordings,
+            files=content.files,
             remarks=(*content.remarks, *(f"caution, {variant.name}: {text}" for text in cautions)),
             notes={"variant": variant.name, "no_amounts": variant.no_amounts},
         )
@@ -427,11 +431,16 @@ class TrainConfig(FileSettings):
         """Read the table of stimuli."""
         return StimulusTable.load(self.markers.table, key=self.markers.key)
 
-    def preparation_sha256(self) -> str:
+    def preparation_sha256(self, source: Source | None = None) -> str:
         """Hash of all settings and files that shape the TrialSet, to tell when it must be prepared again.
 
         A recording's files, its mask and its events are known by place, size and time of change; all that
         share their names' stems count.
+
+        Parameters
+        ----------
+        source
+            The recordings, where they are open already; a copy is opened anew where None.
 
         Raises
         ------
@@ -446,7 +455,8 @@ class TrainConfig(FileSettings):
         }
         if (copy := self._copy) is not None:
             parts["copy"] = copy.model_dump(mode="json", exclude={"root", "mask"})
-            parts["copy"]["files"] = [_file(path, self.output) for path in copy.open().files]
+            files = copy.open().files if source is None else source.files
+            parts["copy"]["files"] = [_file(path, self.output) for path in files]
         for entry, recording in zip(self.recordings, parts["recordings"], strict=True):
             beside = {"mask": entry.mask, "events": entry.events}
             recording["files"] = _files(entry.path, self.output)

@@ -54,7 +54,7 @@ def prepare_study(settings: TrainConfig, json_path: Path | None) -> None:
             marker_delay_s=settings.markers.delay_s,
             stream_delay_s=settings.stream_delay_s,
             progress=progress,
-            notes={"preparation_sha256": settings.preparation_sha256(), **source.notes},
+            notes={"preparation_sha256": settings.preparation_sha256(source), **source.notes},
         )
     table = Table("run", "trials", "stimuli", title=f"{settings.name}: trials")
     for (subject, session, run), rows in trials.trials.groupby(["subject", "session", "run"], sort=False):

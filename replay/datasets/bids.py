@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from replay.datasets.dataset import Content, Form, Stimulus, Variant, stimulus_table
+from replay.datasets.dataset import Content, Form, Part, Stimulus, Variant
 from replay.datasets.onsets import onset_markers
 from replay.datasets.survey import Survey
 from replay.recordings import read_recording
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from replay.recordings import Recording
 
 _ENDINGS = (".vhdr", ".edf", ".bdf", ".set", ".fif", ".ds")
 _NOTHING = ("", "n/a")
@@ -106,23 +105,7 @@ def open_bids(
         raise UserError(f"{root} is no BIDS dataset: name the folder that holds those of the subjects, sub-*")
     survey = Survey(root, "restore it, or name the dataset's folder")
     parts = [_read(survey, path, columns, units) for path in _find(root, subjects, task, datatype)]
-    return Content(
-        variant=_RAW,
-        recordings=tuple(part.recording for part in parts),
-        stimuli=stimulus_table(stimulus for part in parts for stimulus in part.stimuli),
-        files=tuple(file for part in parts for file in part.files),
-        remarks=tuple(remark for part in parts for remark in part.remarks),
-    )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Part:
-    """What is read of one recording."""
-
-    recording: Recording
-    stimuli: list[Stimulus]
-    files: tuple[Path, ...]
-    remarks: tuple[str, ...]
+    return Content.of(_RAW, parts)
 
 
 def _mne_bids() -> Any:
@@ -165,7 +148,7 @@ def _numbered(label: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", label) if part]
 
 
-def _read(survey: Survey, path: Any, columns: EventColumns, units: str | None) -> _Part:
+def _read(survey: Survey, path: Any, columns: EventColumns, units: str | None) -> Part:
     mne_bids = _mne_bids()
     with _quiet():
         events = path.find_matching_sidecar(suffix="events", extension=".tsv", on_error="ignore")
@@ -188,23 +171,18 @@ def _read(survey: Survey, path: Any, columns: EventColumns, units: str | None) -
     stimuli = [_stimulus(row, columns) for _, row in rows.iterrows()]
     markers = onset_markers(recording, onsets_s, [one.stimulus_id for one in stimuli])
     n_lost = table.n_broken + table.ends_within_row + len(rows) - len(markers)
-    return _Part(
-        recording=replace(
-            recording,
-            channels=channels_as_said(recording.channels, said),
-            markers=markers,
-            subject=path.subject,
-            session=path.session or "",
-            run=path.run or "",
-        ),
-        stimuli=stimuli,
-        files=(*_signal_files(path.fpath), events),
-        remarks=(
-            (f"{events.name}: {n_lost} damaged rows or events outside the signal are left out",)
-            if n_lost
-            else ()
-        ),
+    recording = replace(
+        recording,
+        channels=channels_as_said(recording.channels, said),
+        markers=markers,
+        subject=path.subject,
+        session=path.session or "",
+        run=path.run or "",
     )
+    part = Part([recording], stimuli, [*_signal_files(path.fpath), events])
+    if n_lost:
+        part.remarks.append(f"{events.name}: {n_lost} damaged rows or events outside the signal are left out")
+    return part
 
 
 def _signal_files(path: Path) -> tuple[Path, ...]:

@@ -93,14 +93,9 @@ class BidsRun:
         """Seconds from the first volume; NaN, and told, where a cell is no such number."""
         onsets = pd.to_numeric(rows["onset"], errors="coerce").to_numpy(dtype=np.float64)
         strange = ~np.isfinite(onsets) | (onsets < 0)
-        if strange.any():
-            first = int(strange.argmax())
-            self.survey.tell(
-                self.events,
-                Kind.ODD,
-                f"onset is no onset in {int(strange.sum()):,} of {len(rows):,} rows, "
-                f"the first {rows.index[first]:,} ({rows['onset'].iloc[first][:60]!r})",
-            )
+        self.survey.tell_cells(
+            self.events, rows["onset"], pd.Series(strange, index=rows.index), "onset is no onset"
+        )
         if (n_back := int(np.sum(np.diff(onsets[~strange]) <= 0))) > 0:
             self.survey.tell(self.events, Kind.ODD, f"onsets not later than the one before: {n_back:,}")
         return np.where(strange, np.nan, onsets)

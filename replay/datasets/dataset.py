@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pandas as pd
 
+from replay.datasets.report import Report, SubjectReport
+from replay.datasets.survey import Survey
 from rtdecode.contracts import Contract
 from rtdecode.errors import UserError, shorten
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from replay.datasets.report import Report
     from replay.recordings.recording import Recording
 
 
@@ -180,6 +181,24 @@ class Selection:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Part:
+    """What is read of one subject, or of one recording; see :class:`Content`.
+
+    Parameters
+    ----------
+    recordings, files, remarks
+        As there.
+    stimuli
+        What was shown, in any order and as often as it was.
+    """
+
+    recordings: list[Recording] = field(default_factory=list)
+    stimuli: list[Stimulus] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Content:
     """What of a copy is read.
 
@@ -202,6 +221,23 @@ class Content:
     stimuli: pd.DataFrame
     files: tuple[Path, ...]
     remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, variant: Variant, parts: Sequence[Part]) -> Self:
+        """Join what was read part by part.
+
+        Raises
+        ------
+        UserError
+            If two parts say different things of one stimulus.
+        """
+        return cls(
+            variant=variant,
+            recordings=tuple(recording for part in parts for recording in part.recordings),
+            stimuli=stimulus_table(stimulus for part in parts for stimulus in part.stimuli),
+            files=tuple(file for part in parts for file in part.files),
+            remarks=tuple(remark for part in parts for remark in part.remarks),
+        )
 
     def recording(self, session: str | None, run: str | None) -> Recording:
         """Give the one recording of this session and run; either may be left out where there is but one.
@@ -296,6 +332,37 @@ class Dataset(ABC):
         names = [variant.name for variant in self.about.variants]
         if name is not None and name not in names:
             raise UserError(f"{self.about.title} has no variant {name!r}; known are {', '.join(names)}")
+
+    def survey(self, root: Path) -> Survey:
+        """Begin a look at a copy; what it lacks is to be got again from where it was published."""
+        return Survey(root, f"get it again from {self.about.source}")
+
+    def report(
+        self, survey: Survey, variant: str, found: Sequence[SubjectReport], asked: Sequence[str]
+    ) -> Report:
+        """Put together what a look at a copy found.
+
+        Parameters
+        ----------
+        survey
+            The look, with its findings.
+        variant
+            Which form the copy has, in words.
+        found
+            Of each subject that is there.
+        asked
+            Labels of the subjects that were asked for; those that were not found are absent.
+        """
+        there = {subject.subject for subject in found}
+        return Report(
+            dataset=self.about.name,
+            root=str(survey.root),
+            variant=variant,
+            source=self.about.source,
+            subjects=tuple(found),
+            absent_subjects=tuple(label for label in asked if label not in there),
+            findings=tuple(survey.findings),
+        )
 
     @abstractmethod
     def validate(

@@ -171,6 +171,27 @@ class Survey:
             return None
         return found
 
+    def tell_cells(self, path: Path, cells: pd.Series[str], strange: pd.Series[bool], what: str) -> None:
+        """Keep, where some cells of a column are strange, how many and the first of them.
+
+        Parameters
+        ----------
+        path
+            The table.
+        cells
+            The column, by its rows' numbers in the file.
+        strange
+            Which of them.
+        what
+            What they are, in words that lead to ``in 2 of 10 rows``.
+        """
+        if strange.any():
+            row = int(strange.idxmax())
+            n, first = int(strange.sum()), cells[row][:60]
+            self.tell(
+                path, Kind.ODD, f"{what} in {n:,} of {len(cells):,} rows, the first {row:,} ({first!r})"
+            )
+
     def table(self, path: Path, needed: Sequence[str]) -> Table | None:
         """Rows of a TSV or CSV file; None, and told, where it cannot be read or lacks a needed column.
 

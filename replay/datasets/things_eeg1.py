@@ -7,7 +7,7 @@ only ``isteststim`` tells the two apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,14 @@ from replay.datasets.dataset import (
     Dataset,
     Form,
     KnownFault,
+    Part,
     Selection,
     Stimulus,
     Variant,
-    stimulus_table,
 )
 from replay.datasets.onsets import onset_markers
 from replay.datasets.openneuro import openneuro_version, tell_strange_subjects
 from replay.datasets.report import Count, Kind, Report, SubjectReport
-from replay.datasets.survey import Survey
 from replay.recordings import read_recording
 from rtdecode.errors import UserError, shorten
 
@@ -39,8 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from replay.datasets.survey import Table
-    from replay.recordings import Recording
+    from replay.datasets.survey import Survey, Table
 
 _ACCESSION = "ds003825"
 N_TRAIN_STOPPED = 12_360
@@ -126,7 +124,7 @@ class ThingsEeg1(Dataset):
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; name the one that holds {_ACCESSION}")
         self.check_variant(variant)
-        survey = self._survey(root)
+        survey = self.survey(root)
         names = survey.names(root)
         version = openneuro_version(survey, _ACCESSION, self.about, "sub-*/eeg/sub-*_task-rsvp_*")
         excluded = _excluded(survey)
@@ -141,42 +139,20 @@ class ThingsEeg1(Dataset):
         tell_strange_subjects(survey, self.about, names)
         n_tables = sum(subject.counts["train trials"].found is not None for subject in found)
         n_signals = sum(subject.signal_s is not None for subject in found)
-        return Report(
-            dataset=self.about.name,
-            root=str(root),
-            variant=f"raw BIDS {_ACCESSION}{version} "
+        return self.report(
+            survey,
+            f"raw BIDS {_ACCESSION}{version} "
             f"(event tables: {n_tables or 'none'}, signals: {n_signals or 'none'})",
-            source=self.about.source,
-            subjects=tuple(found),
-            absent_subjects=tuple(label for label in subjects if f"sub-{label}" not in names),
-            findings=tuple(survey.findings),
+            found,
+            subjects,
         )
 
     def open(self, root: Path, selection: Selection) -> Content:
         """Open one recording a subject; its markers are those of the event table."""
         variant = self.variant(root, selection.variant)
-        survey = self._survey(root)
+        survey = self.survey(root)
         parts = [_Subject(self, survey, subject, "").read() for subject in selection.subjects]
-        return Content(
-            variant=variant,
-            recordings=tuple(part.recording for part in parts),
-            stimuli=stimulus_table(stimulus for part in parts for stimulus in part.stimuli),
-            files=tuple(file for part in parts for file in part.files),
-            remarks=tuple(remark for part in parts for remark in part.remarks),
-        )
-
-    def _survey(self, root: Path) -> Survey:
-        return Survey(root, f"get it again from {self.about.source}")
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Part:
-    """What is read of one subject."""
-
-    recording: Recording
-    stimuli: list[Stimulus]
-    files: tuple[Path, ...]
-    remarks: tuple[str, ...]
+        return Content.of(variant, parts)
 
 
 def _excluded(survey: Survey) -> dict[str, str]:
@@ -237,7 +213,7 @@ class _Subject:
             excluded=self.excluded,
         )
 
-    def read(self) -> _Part:
+    def read(self) -> Part:
         """Open the recording, with the markers and stimuli of the event table."""
         path, table_path = self.file("eeg.vhdr"), self.file("events.tsv")
         table = self.survey.table(table_path, ["onset", "stim", *(["isteststim"] if self.has_test else [])])
@@ -267,20 +243,16 @@ class _Subject:
         recording = read_recording(path)
         markers = onset_markers(recording, onsets_s, [one.stimulus_id for one in stimuli])
         n_lost = table.n_broken + table.ends_within_row + len(table.rows) - len(markers)
-        return _Part(
-            recording=replace(
-                recording,
-                markers=markers,
-                subject=self.subject,
-            ),
-            stimuli=stimuli,
-            files=(table_path, path, path.with_suffix(".eeg"), path.with_suffix(".vmrk")),
-            remarks=(
-                (f"sub-{self.subject}: {n_lost:,} damaged rows or rows outside the signal are left out",)
-                if n_lost
-                else ()
-            ),
+        part = Part(
+            [replace(recording, markers=markers, subject=self.subject)],
+            stimuli,
+            [table_path, path, path.with_suffix(".eeg"), path.with_suffix(".vmrk")],
         )
+        if n_lost:
+            part.remarks.append(
+                f"sub-{self.subject}: {n_lost:,} damaged rows or rows outside the signal are left out"
+            )
+        return part
 
     def _tell_known(self, fault: KnownFault, more: str = "") -> None:
         if self.subject in fault.subjects:
@@ -357,15 +329,15 @@ class _Subject:
         if both:
             tell(path, Kind.ODD, f"images both trained on and tested: {len(both):,}")
         strange = ~rows["stim"].str.fullmatch(_STIMULUS)
-        self._tell_cells(path, rows["stim"], strange, r"no stimuli\CONCEPT\IMAGE.jpg")
+        self.survey.tell_cells(path, rows["stim"], strange, r"stim is no stimuli\CONCEPT\IMAGE.jpg")
         if "isteststim" in rows:
             flags = rows["isteststim"]
-            self._tell_cells(path, flags, ~flags.isin(["0", "1"]), "neither 0 nor 1")
+            self.survey.tell_cells(path, flags, ~flags.isin(["0", "1"]), "isteststim is neither 0 nor 1")
 
     def _onsets(self, path: Path, cells: pd.Series[str]) -> tuple[str, NDArray[np.float64]]:
         onsets = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64)
         strange = ~np.isfinite(onsets) | (onsets < 0)
-        self._tell_cells(path, cells, pd.Series(strange, index=cells.index), "no onset")
+        self.survey.tell_cells(path, cells, pd.Series(strange, index=cells.index), "onset is no onset")
         onsets = onsets[~strange]
         steps = np.diff(onsets)
         if (n_back := int(np.sum(steps <= 0))) > 0:
@@ -385,16 +357,6 @@ class _Subject:
             path, Kind.ODD, f"onsets step by {step:g}: neither milliseconds nor seconds of a step of 0.1 s"
         )
         return "", np.empty(0)
-
-    def _tell_cells(self, path: Path, cells: pd.Series[str], strange: pd.Series[bool], what: str) -> None:
-        if strange.any():
-            row = int(strange.idxmax())
-            n, first = int(strange.sum()), cells[row][:60]
-            self.survey.tell(
-                path,
-                Kind.ODD,
-                f"{cells.name} is {what} in {n:,} of {len(cells):,} rows, the first {row:,} ({first!r})",
-            )
 
     def _signal(self, onsets_s: NDArray[np.float64]) -> tuple[BrainVisionHeader | None, float | None]:
         """Header of the recording and seconds of its signal; None where they cannot be told."""

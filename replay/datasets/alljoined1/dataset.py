@@ -22,7 +22,6 @@ from replay.datasets.dataset import (
 )
 from replay.datasets.nsd_pictures import nsd_pictures, picture_name
 from replay.datasets.report import Count, Kind, Report, SubjectReport
-from replay.datasets.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replay.datasets.dataset import ReadPicture
+    from replay.datasets.survey import Survey
     from replay.recordings import Recording
 
 N_PICTURES = 73_000
@@ -114,7 +114,7 @@ class Alljoined1(Dataset):
     ) -> Report:
         """Say what is in a copy, from its tables and the headers of its signals."""
         form = self.variant(root, variant)
-        survey = self._survey(root)
+        survey = self.survey(root)
         tested = self._tested(survey)
         if tested is None:
             survey.tell(root, Kind.KNOWN, _NO_SPLIT.text, _NO_SPLIT.rule)
@@ -122,28 +122,18 @@ class Alljoined1(Dataset):
             text = f"{len(tested):,} images where {self.about.n_test_images:,} were published"
             survey.tell(root / _TEST_IMAGES, Kind.ODD, text)
         survey.tell(root, Kind.KNOWN, _KEPT.text, _KEPT.rule)
-        found, absent = [], []
+        found = []
         for subject in subjects:
             files = [file for session in ("1", "2") for file in Session(survey, subject, session).files]
             if any(path.exists() for path in files):
                 found.append(self._report(survey, subject, tested))
-            else:
-                absent.append(subject)
             progress()
-        return Report(
-            dataset=self.about.name,
-            root=str(root),
-            variant=form.name,
-            source=self.about.source,
-            subjects=tuple(found),
-            absent_subjects=tuple(absent),
-            findings=tuple(survey.findings),
-        )
+        return self.report(survey, form.name, found, subjects)
 
     def open(self, root: Path, selection: Selection) -> Content:
         """Open a recording a session; its markers are the codes of known images."""
         variant = self.variant(root, selection.variant)
-        survey = self._survey(root)
+        survey = self.survey(root)
         tested = self._tested(survey)
         if survey.findings:
             survey.refuse()
@@ -174,9 +164,6 @@ class Alljoined1(Dataset):
     def pictures(self, source: Path) -> AbstractContextManager[ReadPicture]:
         """Open ``nsd_stimuli.hdf5``, for as long as a block runs."""
         return nsd_pictures(source, self.n_pictures)
-
-    def _survey(self, root: Path) -> Survey:
-        return Survey(root, f"get it again from {self.about.source}")
 
     def _sessions(self, survey: Survey, subject: str) -> list[Session]:
         n = self.about.n_sessions[self.about.subjects.index(subject)]

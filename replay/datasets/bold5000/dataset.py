@@ -56,7 +56,7 @@ class Bold5000(Dataset):
         if form.form is Form.CONTINUOUS:
             version = openneuro_version(survey, ACCESSION, self.about, form.signs[0])
             tell_strange_subjects(survey, self.about, names)
-        found, absent = [], []
+        found = []
         n_tables = n_signals = 0
         for subject in subjects:
             looked_at = self._subject(survey, subject, form)
@@ -67,22 +67,14 @@ class Bold5000(Dataset):
                 for fault in self.about.known_faults:
                     if subject in fault.subjects:
                         survey.tell(looked_at.place, Kind.KNOWN, fault.text, fault.rule)
-            else:
-                absent.append(subject)
             progress()
         for fault in self.about.known_faults:
             if not fault.subjects and (form.form is Form.BETAS or fault is not NO_PLACE):
                 survey.tell(root, Kind.KNOWN, fault.text, fault.rule)
         what = f"{form.name} BIDS {ACCESSION}{version}" if form.form is Form.CONTINUOUS else form.name
         lists = "event tables" if form.form is Form.CONTINUOUS else "lists of images"
-        return Report(
-            dataset=self.about.name,
-            root=str(root),
-            variant=f"{what} ({lists}: {n_tables or 'none'}, signals: {n_signals or 'none'})",
-            source=self.about.source,
-            subjects=tuple(found),
-            absent_subjects=tuple(absent),
-            findings=tuple(survey.findings),
+        return self.report(
+            survey, f"{what} ({lists}: {n_tables or 'none'}, signals: {n_signals or 'none'})", found, subjects
         )
 
     def open(self, root: Path, selection: Selection) -> Content:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replay.datasets.dataset import Content, Dataset, Form, Selection, Variant, stimulus_table
+from replay.datasets.dataset import Content, Dataset, Form, Selection, Variant
 from replay.datasets.kamitani.about import ONE_BACK
 from replay.datasets.kamitani.responses import ResponsesSubject
 from replay.datasets.kamitani.runs import RunsSubject
@@ -45,33 +45,24 @@ class Kamitani(Dataset):
         names = survey.names(root)
         is_raw = form.form is Form.CONTINUOUS
         version = openneuro_version(survey, self.study.accession, self.about, form.signs[0]) if is_raw else ""
-        found, absent = [], []
+        found = []
         n_tables = n_signals = 0
         for subject in subjects:
             looked_at = self._subject(survey, subject, form)
-            if not looked_at.is_there(names):
-                absent.append(subject)
-            elif isinstance(looked_at, RunsSubject):
-                report, n_read, n_whole = looked_at.report()
+            if looked_at.is_there(names):
+                if isinstance(looked_at, RunsSubject):
+                    report, n_read, n_whole = looked_at.report()
+                    n_tables, n_signals = n_tables + n_read, n_signals + n_whole
+                else:
+                    report = looked_at.report()
                 found.append(report)
-                n_tables, n_signals = n_tables + n_read, n_signals + n_whole
-            else:
-                found.append(looked_at.report())
             progress()
         for fault in self.about.known_faults:
             if is_raw or fault is not ONE_BACK:  # of these blocks there are no responses
                 survey.tell(root, Kind.KNOWN, fault.text, fault.rule)
         counted = f" (event tables: {n_tables or 'none'}, signals: {n_signals or 'none'})"
         raw = f"raw BIDS {self.study.accession}{version}{counted}"
-        return Report(
-            dataset=self.about.name,
-            root=str(root),
-            variant=raw if is_raw else "responses to blocks, bdpy",
-            source=self.about.source,
-            subjects=tuple(found),
-            absent_subjects=tuple(absent),
-            findings=tuple(survey.findings),
-        )
+        return self.report(survey, raw if is_raw else "responses to blocks, bdpy", found, subjects)
 
     def open(self, root: Path, selection: Selection) -> Content:
         """Open one recording a run."""
@@ -81,13 +72,7 @@ class Kamitani(Dataset):
             self._subject(survey, subject, form).read(selection.mask_of(subject))
             for subject in selection.subjects
         ]
-        return Content(
-            variant=form,
-            recordings=tuple(recording for part in parts for recording in part.recordings),
-            stimuli=stimulus_table(stimulus for part in parts for stimulus in part.stimuli),
-            files=tuple(file for part in parts for file in part.files),
-            remarks=tuple(remark for part in parts for remark in part.remarks),
-        )
+        return Content.of(form, parts)
 
     def _survey(self, root: Path, form: Variant) -> Survey:
         is_raw = form.form is Form.CONTINUOUS

@@ -7,6 +7,12 @@ which zeros at either end were lost. It is read as the text that it is.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+from replay.datasets.dataset import Stimulus
+
+if TYPE_CHECKING:
+    from replay.datasets.kamitani.about import Experiment
 
 _NUMBER = re.compile(r"0*(\d{1,8})\.(\d{1,6})")
 _NAME = re.compile(r"n(\d{8})_(\d{1,6})(?:\.JPEG)?")
@@ -36,3 +42,8 @@ def synset(name: str) -> str:
     'n03626115'
     """
     return name.partition("_")[0]
+
+
+def stimulus(image: str, experiment: Experiment) -> Stimulus:
+    """Row of the table of stimuli for an image of an experiment."""
+    return Stimulus(image, f"{experiment.folder}/{image}.JPEG", synset(image), experiment.split)

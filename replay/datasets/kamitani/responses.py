@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from replay.datasets.betas import TrialBlocks, betas_recording
+from replay.datasets.dataset import Part
 from replay.datasets.kamitani.bdpy import BrainData, read_brain_data
-from replay.datasets.kamitani.opened import Opened, stimulus
+from replay.datasets.kamitani.images import stimulus
 from replay.datasets.report import Count, Kind, SubjectReport
 from rtdecode.contracts import Channel, ChannelType, Unit
 from rtdecode.errors import UserError, shorten
@@ -71,7 +72,7 @@ class ResponsesSubject:
             excluded="",
         )
 
-    def read(self, mask: Path | None) -> Opened:
+    def read(self, mask: Path | None) -> Part:
         """Open all runs.
 
         Raises
@@ -81,7 +82,7 @@ class ResponsesSubject:
         """
         if mask is not None:
             raise UserError(f"{mask}: the voxels of these files are those of {REGION}; leave the mask out")
-        opened = Opened()
+        opened = Part()
         first: BrainData | None = None
         channels: tuple[Channel, ...] = ()
         blocks = TrialBlocks()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from replay.datasets.bids_runs import Volumes, check_signals, list_runs
-from replay.datasets.kamitani.images import image_name
-from replay.datasets.kamitani.opened import Opened, stimulus
+from replay.datasets.dataset import Part
+from replay.datasets.kamitani.images import image_name, stimulus
 from replay.datasets.report import Count, Kind, SubjectReport
 from replay.datasets.volume_files import VolumeFiles
 from replay.recordings.nifti import read_mask
@@ -108,7 +108,7 @@ class RunsSubject:
         )
         return report, n_tables, sum(run.has_signal for run in all_runs)
 
-    def read(self, mask_path: Path | None) -> Opened:
+    def read(self, mask_path: Path | None) -> Part:
         """Open all runs whose volumes are there.
 
         Raises
@@ -119,7 +119,7 @@ class RunsSubject:
         if mask_path is None:
             raise UserError(f"{self.place}: which voxels are the channels? State a mask (--mask)")
         files = VolumeFiles(read_mask(mask_path), self.study.about.rate_hz)
-        opened = Opened(files=[mask_path])
+        opened = Part(files=[mask_path])
         names = self.survey.names(self.place)
         n_lost = n_again = 0
         for experiment in self.study.experiments:

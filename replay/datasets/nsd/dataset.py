@@ -17,7 +17,6 @@ from replay.datasets.nsd.design import Design, read_design
 from replay.datasets.nsd.runs import Runs
 from replay.datasets.nsd_pictures import nsd_pictures, picture_name
 from replay.datasets.report import Count, Kind, Report, SubjectReport
-from replay.datasets.survey import Survey
 from replay.recordings.nifti import read_mask
 from rtdecode.errors import UserError
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from replay.datasets.dataset import ReadPicture, Variant
     from replay.datasets.nsd.subject import SubjectFiles
+    from replay.datasets.survey import Survey
 
 
 class Nsd(Dataset):
@@ -48,7 +48,7 @@ class Nsd(Dataset):
     ) -> Report:
         """Say what is in a copy, from its design, tables and headers; no volumes are read but the mask."""
         form = self.variant(root, variant)
-        survey = self._survey(root)
+        survey = self.survey(root)
         path = _design_path(root)
         design = survey.attempt(path, lambda: self._design(root))
         if design is not None:
@@ -61,20 +61,12 @@ class Nsd(Dataset):
             if subject in there:
                 reports.append(self._report(survey, design, subject, form))
             progress()
-        return Report(
-            dataset=self.about.name,
-            root=str(root),
-            variant=f"{form.name} in func1pt8mm",
-            source=self.about.source,
-            subjects=tuple(reports),
-            absent_subjects=tuple(label for label in subjects if label not in there),
-            findings=tuple(survey.findings),
-        )
+        return self.report(survey, f"{form.name} in func1pt8mm", reports, subjects)
 
     def open(self, root: Path, selection: Selection) -> Content:
         """Open the runs, or sessions of betas, that are there."""
         form = self.variant(root, selection.variant)
-        survey = self._survey(root)
+        survey = self.survey(root)
         path = _design_path(root)
         design = self._design(root)
         recordings, files, remarks = [], [path], []
@@ -107,9 +99,6 @@ class Nsd(Dataset):
     def pictures(self, source: Path) -> AbstractContextManager[ReadPicture]:
         """Open ``nsd_stimuli.hdf5``, for as long as a block runs."""
         return nsd_pictures(source, self.expected.n_images)
-
-    def _survey(self, root: Path) -> Survey:
-        return Survey(root, f"get it again from {self.about.source}")
 
     def _design(self, root: Path) -> Design:
         about = self.about

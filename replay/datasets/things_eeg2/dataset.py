@@ -22,7 +22,6 @@ from replay.datasets.dataset import (
 )
 from replay.datasets.epochs import epochs_recording
 from replay.datasets.report import Count, Kind, Report, SubjectReport
-from replay.datasets.survey import Survey
 from replay.datasets.things_eeg2.images import IMAGE_METADATA, read_images
 from replay.datasets.things_eeg2.signals import TARGET, read_epochs, read_raw
 from replay.recordings import Markers, Recording
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replay.datasets.dataset import Stimulus
+    from replay.datasets.survey import Survey
     from replay.datasets.things_eeg2.images import Images
     from replay.datasets.things_eeg2.signals import EpochPart, RawPart
 
@@ -154,7 +154,7 @@ class ThingsEeg2(Dataset):
     ) -> Report:
         """Say what is in a copy; of the signals, only the channel of events is read."""
         form = self.variant(root, variant)
-        survey = self._survey(root)
+        survey = self.survey(root)
         path = root / IMAGE_METADATA
         images = survey.attempt(path, lambda: read_images(path))
         if images is not None:
@@ -168,20 +168,12 @@ class ThingsEeg2(Dataset):
             progress()
         for fault in (_TARGETS, _SEAMS, _ORDER) if form.form is Form.CONTINUOUS else ():
             survey.tell(root, Kind.KNOWN, fault.text, fault.rule)
-        return Report(
-            dataset=self.about.name,
-            root=str(root),
-            variant=form.name,
-            source=self.about.source,
-            subjects=tuple(found),
-            absent_subjects=tuple(label for label in subjects if not (root / f"sub-{label}").is_dir()),
-            findings=tuple(survey.findings),
-        )
+        return self.report(survey, form.name, found, subjects)
 
     def open(self, root: Path, selection: Selection) -> Content:
         """Open two recordings a session, or two a subject, each image's codes as its marker."""
         variant = self.variant(root, selection.variant)
-        survey = self._survey(root)
+        survey = self.survey(root)
         path = root / IMAGE_METADATA
         images = survey.attempt(path, lambda: read_images(path)) or survey.refuse()
         raw = variant.form is Form.CONTINUOUS
@@ -200,9 +192,6 @@ class ThingsEeg2(Dataset):
             files=tuple(files),
             remarks=(*(fault.text for fault in (_SEAMS, _ORDER) if raw), *remarks),
         )
-
-    def _survey(self, root: Path) -> Survey:
-        return Survey(root, f"get it again from {self.about.source}")
 
     def _check_images(self, survey: Survey, path: Path, images: Images) -> None:
         about = self.about

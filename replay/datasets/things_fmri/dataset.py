@@ -75,14 +75,11 @@ class ThingsFmri(Dataset):
             survey.tell(root, Kind.KNOWN, TESTED_TRAINED.text, TESTED_TRAINED.rule)
         n_signals = sum(one.signal_s is not None for one in reports)
         tables = f"event tables: {n_tables or 'none'}, subjects with signals: {n_signals or 'none'}"
-        return Report(
-            dataset=self.about.name,
-            root=str(root),
-            variant=f"raw BIDS {ACCESSION}{version} ({tables})" if is_raw else "table of betas",
-            source=self.about.source,
-            subjects=tuple(reports),
-            absent_subjects=tuple(label for label in subjects if label not in there),
-            findings=tuple(survey.findings),
+        return self.report(
+            survey,
+            f"raw BIDS {ACCESSION}{version} ({tables})" if is_raw else "table of betas",
+            reports,
+            subjects,
         )
 
     def open(self, root: Path, selection: Selection) -> Content:

@@ -61,14 +61,7 @@ def count_trials(
 def tell_odd_images(survey: Survey, path: Path, images: pd.Series[str]) -> pd.Series[bool]:
     """Which of a table's images are named as they must be; the others are told."""
     is_image = images.str.fullmatch(IMAGE)
-    if not is_image.all():
-        row = int((~is_image).idxmax())
-        survey.tell(
-            path,
-            Kind.ODD,
-            f"no CONCEPT/IMAGE.jpg in {int((~is_image).sum()):,} of {len(images):,} rows, the first {row:,} "
-            f"({images[row][:60]!r})",
-        )
+    survey.tell_cells(path, images, ~is_image, "no CONCEPT/IMAGE.jpg")
     return is_image
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from replay.datasets.dataset import About, Content, Dataset, Form, Selection, stimulus_table
 from replay.datasets.openneuro import openneuro_version
 from replay.datasets.report import Kind, Report
-from replay.datasets.survey import Survey
 from replay.datasets.things_meg.about import ABOUT, ACCESSION, DROPPED, MALFUNCTION, N_CATCH, N_PARTS, N_RUNS
 from replay.datasets.things_meg.attributes import attributes_path, read_attributes
 from replay.datasets.things_meg.released import ReleasedSubject
@@ -55,41 +54,31 @@ class ThingsMeg(Dataset):
         """Say what is in a copy, from its tables, headers and sidecars; no signal is read."""
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; name the one that holds {ACCESSION}")
-        survey = self._survey(root)
+        survey = self.survey(root)
         raw_form, *_ = self.about.variants
         there = next((one for one in self.about.variants if self.holds(root, one)), raw_form)
         version = openneuro_version(survey, ACCESSION, self.about, there.signs[0])
         form = self.variant(root, variant)
         raw = form.form is Form.CONTINUOUS
-        found, absent = [], []
+        found = []
         for subject in subjects:
             attributes = read_attributes(survey, subject)
             folder = root / f"sub-{subject}"
             released = ReleasedSubject(self.about, survey, subject, self.n_parts, self.n_catch)
-            if not (folder.is_dir() if raw else any(path.exists() for path in released.files)):
-                absent.append(subject)
-            elif raw:
+            if raw and folder.is_dir():
                 found.append(RawSubject(self.about, survey, subject, self.n_runs, self.n_catch).report())
                 for fault in (MALFUNCTION, DROPPED):
                     if subject in (fault.subjects or (subject,)):
                         survey.tell(folder, Kind.KNOWN, fault.text, fault.rule)
-            else:
+            elif not raw and any(path.exists() for path in released.files):
                 found.append(released.report(attributes))
             progress()
-        return Report(
-            dataset=self.about.name,
-            root=str(root),
-            variant=f"{form.name} {ACCESSION}{version}",
-            source=self.about.source,
-            subjects=tuple(found),
-            absent_subjects=tuple(absent),
-            findings=tuple(survey.findings),
-        )
+        return self.report(survey, f"{form.name} {ACCESSION}{version}", found, subjects)
 
     def open(self, root: Path, selection: Selection) -> Content:
         """Open a recording a run; markers are at the optical sensor's samples, catch trials have none."""
         variant = self.variant(root, selection.variant)
-        survey = self._survey(root)
+        survey = self.survey(root)
         recordings: list[Recording] = []
         files: list[Path] = []
         remarks = ["catch trials have no marker"]
@@ -119,6 +108,3 @@ class ThingsMeg(Dataset):
             files=tuple(files),
             remarks=tuple(remarks),
         )
-
-    def _survey(self, root: Path) -> Survey:
-        return Survey(root, f"get it again from {self.about.source}")
